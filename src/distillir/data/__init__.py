@@ -1,0 +1,44 @@
+"""Corpora, judgements, runs, conversations, and one loader per public data set."""
+
+from distillir.data.canard import Loaded, load_canard
+from distillir.data.conversations import HUMAN, Context, read_contexts, write_contexts
+from distillir.data.corpus import Corpus, open_or_build
+from distillir.data.documents import Document, read_documents
+from distillir.data.dstc11 import DSTC11, load_dstc11
+from distillir.data.llm_rewrites import LLMReply, LLMRewrites, Repair, load_llm_rewrites, repair_rewrite
+from distillir.data.mtrag import MTRAG, load_mtrag
+from distillir.data.qrecc import load_qrecc
+from distillir.data.qrels import Qrels, read_qrels, write_qrels
+from distillir.data.rows import Counts
+from distillir.data.runs import Run, ranked, read_run, write_run
+
+__all__ = [
+    "DSTC11",
+    "HUMAN",
+    "MTRAG",
+    "Context",
+    "Corpus",
+    "Counts",
+    "Document",
+    "LLMReply",
+    "LLMRewrites",
+    "Loaded",
+    "Qrels",
+    "Repair",
+    "Run",
+    "load_canard",
+    "load_dstc11",
+    "load_llm_rewrites",
+    "load_mtrag",
+    "load_qrecc",
+    "open_or_build",
+    "ranked",
+    "read_contexts",
+    "read_documents",
+    "read_qrels",
+    "read_run",
+    "repair_rewrite",
+    "write_contexts",
+    "write_qrels",
+    "write_run",
+]

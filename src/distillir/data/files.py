@@ -1,0 +1,100 @@
+"""Text files in, plain or gzipped, with a line number in every complaint; files out, all or nothing."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import secrets
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from distillir.errors import DataError
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    r"""Yield (1-based line number, line without its "\n" or "\r\n"); blank lines are skipped.
+
+    Gzip is recognised by its first bytes, not by the file's name.
+
+    Raises:
+        DataError: the file is missing, unreadable, binary, not UTF-8, a truncated or damaged gzip, or has no line.
+    """
+    path, number, seen = Path(path), 0, False
+    try:
+        with path.open("rb") as head:
+            zipped = head.read(2) == GZIP_MAGIC
+        with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
+            for number, raw in enumerate(cast(BinaryIO, stream), start=1):
+                line = _decode(path, number, raw)
+                if line.strip():
+                    seen = True
+                    yield number, line
+    except EOFError:
+        raise DataError(
+            path, "the gzip file ends early (truncated)", line=number + 1, cure="fetch or write it again"
+        ) from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(path, f"damaged gzip: {error}", line=number + 1, cure="fetch or write it again") from None
+    except FileNotFoundError:
+        raise DataError(path, "no such file") from None
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror or error}") from None
+    if not seen:
+        raise DataError(path, "the file is empty", cure="check the path, or write it again")
+
+
+def _decode(path: Path, number: int, raw: bytes) -> str:
+    raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+    if number == 1:
+        raw = raw.removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in raw:
+        raise DataError(path, "a binary file, not text", line=number)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            path, f"not UTF-8 (byte {error.start} of the line)", line=number, cure="convert the file to UTF-8"
+        ) from None
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; it becomes `path` when the block ends well, else it is removed.
+
+    The content is on disk before the name changes, so a reader, or the next start after a kill,
+    sees the old file or the whole new one.
+
+    Raises:
+        DataError: the disk refused (full, read-only, no permission).
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(
+            path, f"cannot be written: {error.strerror or error}", cure="free space or choose another folder"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_lines(path: str | Path) -> Iterator[BinaryIO]:
+    """A binary stream that becomes `path` when the block ends well; gzipped when the name ends in .gz."""
+    with replacing(path) as temporary, temporary.open("wb") as raw:
+        if Path(path).suffix != ".gz":
+            yield raw
+            return
+        # No name and no time in the header: the same rows give the same bytes.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
+            yield cast(BinaryIO, packed)

@@ -1,0 +1,196 @@
+"""The sparse student: a conversation in, one weight per vocabulary entry out (SPLADE, DiSCo)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from distillir.conversation import Conversation
+from distillir.errors import ModelError
+from distillir.objectives.contract import Output
+from distillir.rendering import Rendered, RenderSettings, escape, render
+from distillir.students import backbone
+from distillir.students.batch import SparseBatch, score_documents
+from distillir.students.head import splade_head
+from distillir.students.turns import TurnEmbeddings, TurnGate, turn_types
+from distillir.vectors import CSR
+
+
+@dataclass(frozen=True)
+class SparseSettings:
+    """What a sparse student is besides its weights; saved with every checkpoint.
+
+    Attributes:
+        render: order, budget and lengths of a conversation.
+        gate: whether there is a turn gate.
+        gate_offset: d, the gate's offset of earlier turns at the start.
+        turn_embeddings: whether there are turn embeddings.
+        document_length: tokens of a document, specials included.
+        dropout: dropout of the backbone while training; None keeps the checkpoint's own.
+    """
+
+    render: RenderSettings = field(default_factory=RenderSettings)
+    gate: bool = True
+    gate_offset: float = 5.0
+    turn_embeddings: bool = False
+    document_length: int = 256
+    dropout: float | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the student is exactly the model it started from, architecture-wise."""
+        return not (self.gate or self.turn_embeddings)
+
+
+class SparseStudent(nn.Module):
+    """A masked language model with a trained head, read through the fused SPLADE head.
+
+    Args:
+        model: backbone as `backbone.load_backbone` gives it (tapped).
+        tokenizer: its tokenizer.
+        settings: rendering, gate, turn embeddings.
+
+    Raises:
+        ModelError: the lengths asked for pass the model's positions.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: SparseSettings | None = None
+    ) -> None:
+        super().__init__()
+        self.settings = settings = settings or SparseSettings()
+        longest = max(settings.render.max_length, settings.document_length)
+        if longest > backbone.positions(model.config):
+            raise ModelError(
+                f"length {longest} passes the model's {backbone.positions(model.config)} positions", "lower max_length"
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+        self.dim = model.get_output_embeddings().out_features
+        width = model.get_input_embeddings().embedding_dim
+        self.gate = TurnGate(model.get_output_embeddings().in_features, settings.gate_offset) if settings.gate else None
+        self.turns = TurnEmbeddings(width) if settings.turn_embeddings else None
+        self._specials = sorted(set(tokenizer.all_special_tokens), key=len, reverse=True)
+        self._special_ids = frozenset(tokenizer.all_special_ids)
+        self.tokens = lru_cache(maxsize=1 << 16)(self._tokens)
+        if settings.dropout is not None:
+            for module in model.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = settings.dropout
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, settings: SparseSettings | None = None) -> SparseStudent:
+        """Start from any masked language model with a trained head, or re-open a saved student.
+
+        A saved student brings its own settings; `settings` then must be None.
+        """
+        from distillir.students.checkpoint import is_student, load_student  # noqa: PLC0415 - it loads this class
+
+        if is_student(source):
+            if settings is not None:
+                raise ModelError(f"{source} is a saved student with settings of its own", "leave settings out")
+            return load_student(source)
+        return cls(*backbone.load_backbone(source), settings)
+
+    def save(self, folder: str | Path) -> None:
+        """Save so that `sentence_transformers.SparseEncoder` and this class open it."""
+        from distillir.students.checkpoint import save_student  # noqa: PLC0415
+
+        save_student(self, folder)
+
+    # Text to tokens
+
+    def _tokens(self, text: str) -> tuple[int, ...]:
+        """Content token ids; special tokens written in the text are broken up."""
+        ids = self.tokenizer(escape(text, self._specials), add_special_tokens=False, verbose=False)["input_ids"]
+        return tuple(i for i in ids if i not in self._special_ids)
+
+    def render(self, conversation: Conversation) -> Rendered:
+        """Tokens of a conversation under the student's budget."""
+        return render(
+            conversation,
+            self.tokens,
+            cls_id=self.tokenizer.cls_token_id,
+            sep_id=self.tokenizer.sep_token_id,
+            settings=self.settings.render,
+        )
+
+    def document_ids(self, text: str) -> list[int]:
+        """Tokens of a document, specials included, cut at `document_length`."""
+        content = self._tokens(text)[: self.settings.document_length - 2]
+        return [self.tokenizer.cls_token_id, *content, self.tokenizer.sep_token_id]
+
+    def terms(self, indices: Sequence[int]) -> list[str]:
+        """Vocabulary strings of dimensions."""
+        return list(self.tokenizer.convert_ids_to_tokens([int(i) for i in indices]))
+
+    # Tokens to vectors
+
+    def represent(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token ids (B, L) and mask (B, L) bool → vectors (B, V), float32."""
+        types, distances = turn_types(ids, self.tokenizer.sep_token_id, answers=self.settings.render.answers)
+        embedded = self.model.get_input_embeddings()(ids)
+        if self.turns is not None:
+            embedded = embedded + self.turns(types, distances).to(embedded.dtype)
+        states = self.model(inputs_embeds=embedded, attention_mask=mask.long()).logits  # (B, L, H): the head is tapped
+        gate = None if self.gate is None else self.gate(states, types)
+        head = self.model.get_output_embeddings()
+        return splade_head(states, head.weight, head.bias, mask, gate).float()
+
+    def forward(self, batch: SparseBatch) -> Output:
+        """Scores of every listed candidate against stored document vectors; no document is encoded."""
+        vectors = self.represent(batch.ids, batch.mask)
+        return score_documents(vectors, batch)
+
+    def encode_queries(self, conversations: Sequence[Conversation], batch_size: int = 32) -> CSR:
+        """Conversations → sparse rows, in order."""
+        return self._encode([self.render(c).ids for c in conversations], batch_size)
+
+    def encode_documents(self, texts: Sequence[str], batch_size: int = 32) -> CSR:
+        """Documents → sparse rows, in order. A gate or turn embeddings leave them as they are only untrained."""
+        return self._encode([self.document_ids(text) for text in texts], batch_size)
+
+    def _encode(self, sequences: list[list[int]], batch_size: int) -> CSR:
+        from distillir.students.batch import dense_to_csr, pad  # noqa: PLC0415
+
+        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+        rows: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.int32), np.empty(0, np.float32))] * len(sequences)
+        device = next(self.parameters()).device
+        with evaluating(self), torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                chosen = order[start : start + batch_size]
+                ids, mask = pad([sequences[i] for i in chosen], self.tokenizer.pad_token_id)
+                vectors = self.represent(ids.to(device), mask.to(device))
+                for i, row in zip(chosen, dense_to_csr(vectors), strict=True):
+                    rows[i] = row
+        indptr = np.concatenate([[0], np.cumsum([len(r[0]) for r in rows])]).astype(np.int64)
+        indices = np.concatenate([np.empty(0, np.int32), *(r[0] for r in rows)])
+        values = np.concatenate([np.empty(0, np.float32), *(r[1] for r in rows)])
+        return CSR(indptr, indices.astype(np.int32), values.astype(np.float32))
+
+    def fingerprint(self) -> str:
+        """Hash of all weights."""
+        return backbone.fingerprint(self)
+
+    def describe(self) -> dict[str, object]:
+        """Settings as plain values, for records."""
+        return asdict(self.settings)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, the former mode after."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

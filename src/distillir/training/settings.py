@@ -1,0 +1,68 @@
+"""What a training run may be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from distillir.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of the loop; everything else belongs to the student, the data or the objective.
+
+    Attributes:
+        epochs: passes over the contexts.
+        max_steps: optimiser steps after which to stop; 0 = as many as the epochs have.
+        batch_size: contexts a forward pass.
+        accumulate: forward passes an optimiser step.
+        lr: peak learning rate of AdamW.
+        lr_scale: factor on `lr` for parameters whose name starts with a key, e.g. {"gate.": 10}.
+        weight_decay: of AdamW, on matrices only.
+        warmup: share of all steps over which the rate rises linearly.
+        schedule: "linear" falls to zero, "constant" stays.
+        clip: largest gradient norm; 0 = no clipping.
+        precision: "fp32", or autocast in "bf16" or "fp16".
+        seed: of order, draws and dropout.
+        evaluate_every: steps between evaluations on dev; 0 = once an epoch.
+        patience: evaluations without a better dev figure after which to stop; 0 = never.
+        checkpoint_every: steps between checkpoints; 0 = once an epoch.
+        keep_best: end with the weights that were best on dev, rather than the last.
+    """
+
+    epochs: int = 1
+    max_steps: int = 0
+    batch_size: int = 32
+    accumulate: int = 1
+    lr: float = 1e-4
+    lr_scale: Mapping[str, float] = field(default_factory=dict)
+    weight_decay: float = 0.0
+    warmup: float = 0.01
+    schedule: Literal["linear", "constant"] = "linear"
+    clip: float = 1.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: int = 13
+    evaluate_every: int = 0
+    patience: int = 0
+    checkpoint_every: int = 0
+    keep_best: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", "give at least 1")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"warmup is {self.warmup}", "give the share of all steps, 0 to below 1")
+        if not self.lr > 0:
+            raise ConfigError(f"lr is {self.lr}", "give a positive rate")
+        if self.schedule not in ("linear", "constant"):
+            raise ConfigError(f"unknown schedule {self.schedule!r}", "use 'linear' or 'constant'")
+
+    def rate(self, step: int, total: int) -> float:
+        """Factor on the learning rate at a 0-based step of `total`."""
+        rising = max(1, round(self.warmup * total))
+        if step < rising:
+            return (step + 1) / rising
+        return 1.0 if self.schedule == "constant" else max(0.0, (total - step) / max(1, total - rising))
