@@ -172,14 +172,18 @@ def test_a_full_disk_costs_nothing_that_was_committed(tmp_path, monkeypatch, pla
         real(handle)
 
     monkeypatch.setattr(files_module.os, "fsync", fsync)
+    writer = open_writer(tmp_path / "v")
+    writer.append(names_of(0, 10), rows_of(0, 10))
+    full[0] = True
+    with pytest.raises(VectorsError, match=r"no space left.*10 rows are committed and intact"):
+        writer.append(names_of(10, 20), rows_of(10, 20))
+    assert len(SparseVectors.open(tmp_path / "v", partial=True)) == 10
+    with pytest.raises(VectorsError, match="is closed"):
+        writer.append(names_of(20, 21), rows_of(20, 21))
+    full[0] = False
     with open_writer(tmp_path / "v") as writer:
-        writer.append(names_of(0, 10), rows_of(0, 10))
-        full[0] = True
-        with pytest.raises(VectorsError, match=r"no space left.*10 rows are committed and intact"):
-            writer.append(names_of(10, 20), rows_of(10, 20))
-        assert len(SparseVectors.open(tmp_path / "v", partial=True)) == 10
-        full[0] = False
-        writer.flush()
+        assert writer.committed == 10
+        writer.append(names_of(10, 20), rows_of(10, 20))
     with open_writer(tmp_path / "whole") as writer:
         writer.append(names_of(0, 20), rows_of(0, 20))
     assert SparseVectors.open(tmp_path / "v").digest() == SparseVectors.open(tmp_path / "whole").digest()

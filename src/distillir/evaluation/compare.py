@@ -53,8 +53,8 @@ def compare(
     depth: Mapping[str, int] | None = None,
     group: Mapping[str, str] | None = None,
     baseline: str | None = None,
-    seed: int = 0,
     *,
+    seed: int = 0,
     corpus: str | Mapping[str, str] | None = None,
     measures: Sequence[str] = DEFAULT_MEASURES,
     edges: Sequence[int] = DEFAULT_EDGES,
@@ -103,7 +103,7 @@ def compare(
         systems=names,
         columns=labels,
         cells=_cells(by_system, baseline, cluster, facts),
-        depth={} if depth is None else _by_depth(by_system, labels, bucket_index(query_ids, depth, edges), edges, cluster, facts),
+        depth=_by_depth(by_system, labels, _buckets(query_ids, depth, edges), cluster, facts),
         flops_by_corpus={
             name: _by_corpus(columns["flops"], query_ids, corpora)
             for name, columns in by_system.items()
@@ -200,26 +200,32 @@ def _cells(
     return {name: {key: cells[name, key] for key in columns} for name, columns in by_system.items()}
 
 
+def _buckets(
+    query_ids: Sequence[str], depth: Mapping[str, int] | None, edges: Sequence[int]
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Name and (Q,) mask of every bucket that holds a query; none without depths."""
+    if depth is None:
+        return []
+    bucket = bucket_index(query_ids, depth, edges)
+    return [(name, bucket == i) for i, name in enumerate(bucket_labels(edges)) if (bucket == i).any()]
+
+
 def _by_depth(
     by_system: Mapping[str, Columns],
     labels: Mapping[str, str],
-    bucket: NDArray[np.int64],
-    edges: Sequence[int],
+    buckets: Sequence[tuple[str, NDArray[np.bool_]]],
     cluster: NDArray[np.int64],
     facts: Facts,
 ) -> dict[str, dict[str, list[DepthPoint]]]:
     places = [(key, name) for key in labels for name, columns in by_system.items() if key in columns]
-    depth: dict[str, dict[str, list[DepthPoint]]] = {key: {} for key in labels}
-    for number, label in enumerate(bucket_labels(edges)):
-        rows = bucket == number
-        if not rows.any():
-            continue
+    depth: dict[str, dict[str, list[DepthPoint]]] = {}
+    for label, rows in buckets:
         found = _intervals([by_system[name][key][rows] for key, name in places], cluster[rows], facts)
         for i, (key, name) in enumerate(places):
             point = DepthPoint(
                 label, int(rows.sum()), float(found.mean[i]), _bound(found.low[i]), _bound(found.high[i])
             )
-            depth[key].setdefault(name, []).append(point)
+            depth.setdefault(key, {}).setdefault(name, []).append(point)
     return depth
 
 

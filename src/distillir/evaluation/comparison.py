@@ -73,7 +73,7 @@ class Comparison:
         systems: names, in the order given.
         columns: column key to label: `{"r10": "R@10", …, "mrr": "MRR", "active": …, "flops": …}`.
         cells: by system and column key; a system that does not state its active dimensions or flops lacks the cell.
-        depth: by column key and system, one point for each non-empty bucket, shallow to deep.
+        depth: by column key and system, one point for each non-empty bucket, shallow to deep; empty without depths.
         flops_by_corpus: by system and corpus, the mean over that corpus's queries.
         latency: by system, where measured.
         notes: by system, what its reader must know.
@@ -89,6 +89,11 @@ class Comparison:
     latency: dict[str, Latency]
     notes: dict[str, list[str]]
     facts: Facts
+
+    @property
+    def headline(self) -> str:
+        """The measure that stands for quality where only one is shown: R@100, else the first."""
+        return "r100" if "r100" in self.columns else next(iter(self.columns))
 
     def significant(self, cell: Cell) -> bool:
         """Whether the Holm-corrected p-value lies below 1 - level."""
@@ -118,11 +123,13 @@ class Comparison:
     def summary(self) -> str:
         """One sentence: what was compared, and how intervals and p-values were made."""
         facts = self.facts
+        searched = ", ".join(f"{name} ({queries:,} queries)" for name, queries in facts.corpora.items())
         return (
-            f"{facts.queries:,} judged queries ({percent(facts.with_gold / facts.queries)} with a relevant document) in "
-            f"{facts.conversations:,} conversations. {percent(facts.level)} intervals: bootstrap by conversation, "
+            f"{facts.queries:,} judged queries ({percent(facts.with_gold / facts.queries)} with a relevant document) "
+            f"in {facts.conversations:,} conversations. {percent(facts.level)} intervals: bootstrap by conversation, "
             f"{facts.resamples:,} draws. Change: against {self.baseline!r}, p from sign flips by conversation, "
             f"Holm-corrected over the systems of each column."
+            + (f" Corpora of the flops: {searched}." if searched else "")
         )
 
     def text(self) -> str:

@@ -1,10 +1,10 @@
 """What a sparse query costs: active dimensions, flops@corpus, postings touched, measured latency.
 
-`P_q(j)` is the share of evaluation queries and `P_d(j)` the share of the collection's documents with a non-zero weight on
-dimension j. flops@corpus = Σ_j P_q(j)·P_d(j) (Paria et al., "Minimizing FLOPs to Learn Efficient Sparse
-Representations", ICLR 2020): the expected number of multiplications for one query and one document. With fixed documents
-it is the mean over queries of Σ_{j active} P_d(j), so each query and each turn has its own share. The number means
-nothing without the corpus; over several corpora it is computed in each and weighted by queries.
+`P_q(j)` is the share of evaluation queries and `P_d(j)` the share of the collection's documents with a non-zero weight
+on dimension j. flops@corpus = Σ_j P_q(j)·P_d(j) (Paria et al., "Minimizing FLOPs to Learn Efficient Sparse
+Representations", ICLR 2020): the expected number of multiplications for one query and one document. With fixed
+documents it is the mean over queries of Σ_{j active} P_d(j), so each query and each turn has its own share. The number
+means nothing without the corpus; over several corpora it is computed in each and weighted by queries.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ def postings_touched(queries: CSR, document_frequency: NDArray[np.integer[Any]])
     return np.diff(_ends(per_entry, queries.indptr))
 
 
-def flops_per_query(
-    queries: CSR, document_frequency: NDArray[np.integer[Any]], documents: int
-) -> NDArray[np.float64]:
+def flops_per_query(queries: CSR, document_frequency: NDArray[np.integer[Any]], documents: int) -> NDArray[np.float64]:
     """(Q,) Σ_{j active} P_d(j); the mean is flops@corpus of these queries on this corpus.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,9 @@ def bucket_labels(edges: Sequence[int] = DEFAULT_EDGES) -> tuple[str, ...]:
     Raises:
         EvaluationError: no edge, or edges that do not rise.
     """
-    if not edges or any(low >= high for low, high in zip(edges, edges[1:], strict=False)):
+    if not edges or any(low >= high for low, high in pairwise(edges)):
         raise EvaluationError(f"turn-depth edges {tuple(edges)} do not rise", "use for example (1, 2, 3, 4, 5, 6)")
-    spans = zip(edges, edges[1:], strict=False)
+    spans = pairwise(edges)
     return (*(str(a) if b == a + 1 else f"{a}–{b - 1}" for a, b in spans), f"{edges[-1]}+")
 
 

@@ -33,56 +33,71 @@ def depth_plot(comparison: Comparison, key: str) -> str:
     label = comparison.columns[key]
     figure, axes = _figure(len(by_system))
     points = next(iter(by_system.values()))
+    lines: dict[str, Any] = {}
     for i, (name, line) in enumerate(by_system.items()):
         shift = 0.36 * ((i + 0.5) / len(by_system) - 0.5)  # side by side, so that intervals do not hide each other
         x = [position + shift for position in range(len(line))]
-        _draw(axes, comparison, name, x, [p.mean for p in line], [(p.low, p.high) for p in line])
+        lines[name] = _draw(
+            axes, comparison, name, x=x, y=[p.mean for p in line], y_bounds=[(p.low, p.high) for p in line]
+        )
     axes.set_xticks(range(len(points)), [f"{p.bucket}\nn={p.queries}" for p in points])
     axes.set_xlabel("turn of the conversation")
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=_GRID, linewidth=0.6)
-    parts = (f"{name}: " + ", ".join(f"turn {p.bucket} {number(key, p.mean)}" for p in by_system[name]) for name in by_system)
-    return _svg(figure, axes, f"{key}-depth", f"{label} by turn depth", "; ".join(parts))
+    parts = (
+        f"{name}: " + ", ".join(f"turn {p.bucket} {number(key, p.mean)}" for p in by_system[name]) for name in by_system
+    )
+    return _svg(figure, axes, lines, plot=f"{key}-depth", title=f"{label} by turn depth", text="; ".join(parts))
 
 
 def trade_off_plot(comparison: Comparison, key: str) -> str:
     """One measure against flops, with both intervals; up and to the left is better."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     label, cost = comparison.columns[key], comparison.columns["flops"]
     cells = {name: row for name, row in comparison.cells.items() if "flops" in row}
     figure, axes = _figure(len(cells))
+    lines: dict[str, Any] = {}
     for name, row in cells.items():
         x, y = row["flops"], row[key]
-        _draw(axes, comparison, name, [x.mean], [y.mean], [(y.low, y.high)], [(x.low, x.high)])
+        lines[name] = _draw(
+            axes, comparison, name, x=[x.mean], y=[y.mean], y_bounds=[(y.low, y.high)], x_bounds=[(x.low, x.high)]
+        )
     costs = [row["flops"].mean for row in cells.values()]
     if min(costs) > 0 and max(costs) > 8 * min(costs):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
         cost += ", log scale"
     else:
         axes.set_xlim(left=0)
     axes.set_xlabel(cost)
     axes.set_ylabel(label)
     axes.grid(color=_GRID, linewidth=0.6)
-    parts = (f"{name}: {number('flops', row['flops'].mean)} flops, {number(key, row[key].mean)}" for name, row in cells.items())
-    return _svg(figure, axes, f"{key}-flops", f"{label} against {cost}", "; ".join(parts))
+    parts = (
+        f"{name}: {number('flops', row['flops'].mean)} flops, {number(key, row[key].mean)}"
+        for name, row in cells.items()
+    )
+    return _svg(figure, axes, lines, plot=f"{key}-flops", title=f"{label} against {cost}", text="; ".join(parts))
 
 
 def _draw(
     axes: Axes,
     comparison: Comparison,
     name: str,
+    *,
     x: list[float],
     y: list[float],
     y_bounds: list[tuple[float | None, float | None]],
     x_bounds: list[tuple[float | None, float | None]] | None = None,
-) -> None:
+) -> Any:
     """Markers, line and intervals in the style that this system has in every plot."""
     order = [n for n in comparison.systems if n != comparison.baseline]
     place = -1 if name == comparison.baseline else order.index(name)
     color = _INK if place < 0 else _SERIES[place % len(_SERIES)]
-    axes.errorbar(
+    return axes.errorbar(
         x,
         y,
         yerr=_errors(y, y_bounds),
@@ -95,7 +110,6 @@ def _draw(
         linestyle=(0, (3, 1.5, 1, 1.5)) if place < 0 else _LINES[place // len(_SERIES) % len(_LINES)],
         linewidth=1.6,
         elinewidth=0.9,
-        label=name,
     )
 
 
@@ -121,28 +135,29 @@ def _figure(series: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure, axes: Axes, name: str, title: str, description: str) -> str:
+def _svg(figure: Figure, axes: Axes, lines: dict[str, Any], *, plot: str, title: str, text: str) -> str:
     import matplotlib as mpl
 
-    handles = axes.get_legend_handles_labels()[0]
-    names = [handle.get_label() for handle in handles]
-    shown = [n if len(n) <= _NAME_LENGTH else f"{n[: _NAME_LENGTH - 1]}…" for n in names]
-    legend = figure.legend(handles, shown, loc="outside lower left", frameon=False, fontsize=9, labelcolor=_INK)
-    texts = [*legend.get_texts(), axes.xaxis.label, axes.yaxis.label]
-    for text in texts:
-        text.set_parse_math(False)  # a dollar sign in a name is not mathematics
-        text.set_color(_INK)
+    names = [n if len(n) <= _NAME_LENGTH else f"{n[: _NAME_LENGTH - 1]}…" for n in lines]
+    legend = figure.legend(
+        list(lines.values()), ["?"] * len(names), loc="outside lower left", frameon=False, fontsize=9
+    )
+    for entry, name in zip(legend.get_texts(), names, strict=True):
+        entry.set_text(name)  # given afterwards, because a legend drops names that start with an underscore
+    for entry in (*legend.get_texts(), axes.xaxis.label, axes.yaxis.label):
+        entry.set_parse_math(False)  # a dollar sign in a name is not mathematics
+        entry.set_color(_INK)
     out = io.StringIO()
-    style = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10}
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": plot, "font.size": 10}
     with mpl.rc_context(style), warnings.catch_warnings():
         # The browser draws the letters, so a glyph that matplotlib's own font lacks does no harm.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return _adapt(out.getvalue(), name, title, description)
+    return _adapt(out.getvalue(), plot, title, text)
 
 
 def _adapt(svg: str, name: str, title: str, description: str) -> str:
-    """Make a standalone SVG file safe to inline: own ids, size from the page, CSS colours, a title for screen readers."""
+    """A standalone SVG made fit to inline: own ids, the page's size and colours, a title for screen readers."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
     head, rest = body.split(">", 1)

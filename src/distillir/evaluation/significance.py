@@ -7,9 +7,9 @@ their queries divided by the number of their queries. The percentiles of `resamp
 Differences are read from the same draws, so they are paired. With few conversations (below about 20) percentile
 intervals are somewhat too narrow.
 
-*Test*: paired randomisation. If two systems are alike, swapping their labels on a whole conversation changes nothing, so
-the sign of each conversation's summed difference is flipped at random; p is the share of flips whose absolute mean is
-at least the observed one. All 2^C flips are enumerated where they are no more than `resamples`, else
+*Test*: paired randomisation. If two systems are alike, swapping their labels on a whole conversation changes nothing,
+so the sign of each conversation's summed difference is flipped at random; p is the share of flips whose absolute mean
+is at least the observed one. All 2^C flips are enumerated where they are no more than `resamples`, else
 p = (1 + hits) / (1 + resamples).
 
 *Several comparisons*: Holm's step-down correction, which bounds the chance of any false claim.

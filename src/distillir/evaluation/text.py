@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def text_tables(comparison: Comparison) -> str:
-    """Five lines a system (mean, interval, change, its interval, p), then turn depth, then the notes."""
+    """Five lines a system (mean, interval, change, its interval, p), the main columns by turn depth, the notes."""
     blocks = [comparison.summary(), _systems(comparison)]
-    blocks += [_depth(comparison, key) for key in comparison.depth]
+    blocks += [_depth(comparison, key) for key in (comparison.headline, "active") if key in comparison.depth]
     notes = [f"{name}: {'; '.join(lines)}" for name, lines in comparison.notes.items() if lines]
     return "\n\n".join([*blocks, "\n".join(notes)] if notes else blocks)
 
@@ -70,6 +70,4 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 def _width(text: str) -> int:
     """Columns that a terminal gives to a text: two for wide characters, none for combining marks."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,6 +1,6 @@
 """Payload filters as tokens: one string for each (field, value), so that engines only compare strings.
 
-Comparing tokens keeps what engines disagree on out of the results: `True` is not 1, `1.0` is 1, field names may hold dots.
+Comparing tokens keeps out of the results what engines disagree on: `True` is not 1, `1.0` is 1, names may hold dots.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def token(field: str, value: object) -> str:
     """
     if not (value is None or isinstance(value, str | int | float)):
         raise SearchIndexError(
-            f"cannot filter {field!r} by a {type(value).__name__}", "use a string, a number, a truth value, or a list of them"
+            f"cannot filter {field!r} by a {type(value).__name__}",
+            "use a string, a number, a truth value, or a list of them",
         )
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -64,4 +65,6 @@ def dump_payload(payload: Payload) -> str:
     try:
         return json.dumps(dict(payload), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise SearchIndexError(f"a payload is not JSON: {error}", "use strings, finite numbers, lists, mappings") from error
+        raise SearchIndexError(
+            f"a payload is not JSON: {error}", "use strings, finite numbers, lists, mappings"
+        ) from error

@@ -63,7 +63,9 @@ class Index(Protocol):
         """
         ...
 
-    def search_batch(self, queries: Sequence[SparseQuery], k: int, where: Payload | None = None) -> list[list[ScoredId]]:
+    def search_batch(
+        self, queries: Sequence[SparseQuery], k: int, where: Payload | None = None
+    ) -> list[list[ScoredId]]:
         """`search` for many queries at once."""
         ...
 
@@ -128,7 +130,9 @@ def check_query(query: SparseQuery, dim: int) -> SparseQuery:
     try:
         row = check_csr(np.array([0, len(order)]), indices[order], values[order], dim)
     except VectorsError as error:
-        raise SearchIndexError(f"the query does not fit an index of {dim} dimensions: {error.cause}", error.cure) from error
+        raise SearchIndexError(
+            f"the query does not fit an index of {dim} dimensions: {error.cause}", error.cure
+        ) from error
     if (row.values < 0).any():
         raise SearchIndexError("the query has a negative weight", "search with weights of zero or above")
     kept = row.values > 0

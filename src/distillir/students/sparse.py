@@ -78,6 +78,7 @@ class SparseStudent(nn.Module):
         width = model.get_input_embeddings().embedding_dim
         self.gate = TurnGate(model.get_output_embeddings().in_features, settings.gate_offset) if settings.gate else None
         self.turns = TurnEmbeddings(width) if settings.turn_embeddings else None
+        self.screen = False  # see `splade_head`: a matter of this machine, not of the checkpoint
         self._specials = sorted(set(tokenizer.all_special_tokens), key=len, reverse=True)
         self._special_ids = frozenset(tokenizer.all_special_ids)
         self.tokens = lru_cache(maxsize=1 << 16)(self._tokens)
@@ -143,7 +144,7 @@ class SparseStudent(nn.Module):
         states = self.model(inputs_embeds=embedded, attention_mask=mask.long()).logits  # (B, L, H): the head is tapped
         gate = None if self.gate is None else self.gate(states, types)
         head = self.model.get_output_embeddings()
-        return splade_head(states, head.weight, head.bias, mask, gate).float()
+        return splade_head(states, head.weight, head.bias, mask, gate, screen=self.screen).float()
 
     def forward(self, batch: SparseBatch) -> Output:
         """Scores of every listed candidate against stored document vectors; no document is encoded."""

@@ -91,7 +91,7 @@ class SparseVectorsWriter:
 
         Raises:
             VectorsError: rows that `check_csr` refuses, a value too large for the type, an id given twice, a full disk.
-                Nothing of a refused batch is added; after a full disk it stays in memory and `flush` tries again.
+                Nothing of a refused batch is added; after a full disk open a new writer to continue.
         """
         if self._lock.released:
             raise VectorsError(f"{self.path} is closed", "open a new writer to append")
@@ -172,6 +172,13 @@ class SparseVectorsWriter:
         return CSR(kept[rows.indptr], rows.indices[keep], stored[keep].astype(np.float32))
 
     def _commit(self, rows: int) -> None:
+        try:
+            self._write_shard(rows)
+        except BaseException:
+            self._lock.release()  # what is on disk is only known to the next writer, which looks and sweeps
+            raise
+
+    def _write_shard(self, rows: int) -> None:
         everything = csr_concat(self._parts)
         cut = min(rows, len(self._ids))
         head = take_rows(*everything, np.arange(cut))
@@ -187,9 +194,6 @@ class SparseVectorsWriter:
         name = f"shard-{len(self._manifest.shards):06d}"
         temporary, final = self.path / ".tmp-shard", self.path / name
         with disk_errors(self.path, f"{self.committed} rows are committed and intact; run again to continue"):
-            for leftover in (temporary, final):  # of a commit that failed before the manifest named it
-                if leftover.exists():
-                    shutil.rmtree(leftover)
             try:
                 temporary.mkdir()
                 for key, array in arrays.items():

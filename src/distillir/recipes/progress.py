@@ -1,0 +1,87 @@
+"""Stages of a run on the terminal: bars with rate and remaining time, one line a stage where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from distillir.training import Tick
+
+EVERY = 15.0  # seconds between lines where there is no terminal
+
+
+class Stages:
+    """A context manager around the stages of a run; writes to standard error."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        console = Console(stderr=True, quiet=quiet)
+        columns = (
+            TextColumn("{task.description:<18}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._live = sys.stderr.isatty() and not quiet
+        self._progress = Progress(*columns, console=console, disable=not self._live)
+        self._console = console
+        self._started = time.perf_counter()
+        self._last = 0.0
+
+    def __enter__(self) -> Stages:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self._console.print(f"[{time.perf_counter() - self._started:6.1f} s] {text}", highlight=False, markup=False)
+
+    def bar(self, name: str) -> Callable[[int, int], None]:
+        """A watcher of (done, total)."""
+        task: list[TaskID] = []
+        begun = time.perf_counter()
+
+        def watch(done: int, total: int) -> None:
+            if not task:
+                task.append(self._progress.add_task(name, total=total, rate="", note=""))
+            rate = done / max(1e-9, time.perf_counter() - begun)
+            self._progress.update(task[0], completed=done, total=total, rate=f"{rate:,.0f}/s")
+            self._line(f"{name}: {done:,} of {total:,}, {rate:,.0f}/s, {(total - done) / rate:.0f} s left", done == total)
+
+        return watch
+
+    def training(self) -> Callable[[Tick], None]:
+        """A watcher of optimiser steps."""
+        task: list[TaskID] = []
+
+        def watch(tick: Tick) -> None:
+            if not task:
+                task.append(self._progress.add_task("train", total=tick.steps, rate="", note=""))
+            active = "" if tick.active is None else f", {tick.active:.0f} active"
+            dev = "" if tick.dev is None else f", dev {tick.dev:.3f}"
+            rate = f"{tick.steps_per_second:.1f} steps/s"
+            self._progress.update(task[0], completed=tick.step, rate=rate, note=f"loss {tick.loss:.4f}{active}{dev}")
+            left = (tick.steps - tick.step) / max(1e-9, tick.steps_per_second)
+            text = f"train: step {tick.step} of {tick.steps}, {rate}, {left:.0f} s left, loss {tick.loss:.4f}{active}{dev}"
+            self._line(text, tick.dev is not None or tick.step == tick.steps)
+
+        return watch
+
+    def _line(self, text: str, always: bool) -> None:
+        now = time.perf_counter()
+        if not self._live and (always or now - self._last > EVERY):
+            self._last = now
+            self.say(text)

@@ -1,0 +1,100 @@
+"""Query representations to compare: what a context becomes under each way of reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from distillir.conversation import Conversation
+from distillir.data import Context, Corpus, Run
+from distillir.encoding import fuse, rewrite_vectors
+from distillir.errors import DataError
+from distillir.index import Index, SparseQuery
+from distillir.students.sparse import SparseSettings, SparseStudent
+from distillir.vectors import CSR
+
+Queries = Callable[[Sequence[Context]], CSR]
+
+
+def last_turn(encoder: SparseStudent) -> Queries:
+    """The open question alone."""
+    return lambda contexts: encoder.encode_queries([Conversation.from_pairs([], c.conversation.question) for c in contexts])
+
+
+def conversation(encoder: SparseStudent) -> Queries:
+    """The whole conversation, as the encoder renders it."""
+    return lambda contexts: encoder.encode_queries([c.conversation for c in contexts])
+
+
+def rewrites(encoder: SparseStudent, teachers: Mapping[str, float], folder: Path) -> Queries:
+    """The fused vector of the rewrites a context has."""
+    return lambda contexts: teacher_vectors(encoder, contexts, teachers, folder)
+
+
+def teacher_vectors(
+    encoder: SparseStudent, contexts: Sequence[Context], teachers: Mapping[str, float], folder: Path
+) -> CSR:
+    """One fused vector a context; the weights are shared among the teachers that context has.
+
+    Raises:
+        DataError: a context that none of the teachers rewrote.
+    """
+    weights = [teacher_weights(context, teachers) for context in contexts]
+    vectors = {}
+    for teacher in teachers:
+        texts = [c.rewrites.get(teacher, "") for c in contexts]
+        vectors[teacher] = rewrite_vectors(encoder, texts, folder)
+    return fuse(vectors, weights, encoder.dim)
+
+
+def teacher_weights(context: Context, teachers: Mapping[str, float]) -> dict[str, float]:
+    """Weights of the teachers a context has, summing to one."""
+    has = {name: weight for name, weight in teachers.items() if context.rewrites.get(name) and weight}
+    if not has:
+        raise DataError(
+            context.source or "contexts",
+            f"context {context.id!r} has no rewrite by {' or '.join(teachers)}",
+            cure="label it, or leave it out",
+        )
+    total = sum(has.values())
+    return {name: weight / total for name, weight in has.items()}
+
+
+def gated(source: str | Path, settings: SparseSettings, offset: float = 5.0) -> SparseStudent:
+    """The untrained turn gate on a model: the zero-training product, and the baseline of every table."""
+    return SparseStudent.from_pretrained(source, replace(settings, gate=True, gate_offset=offset, turn_embeddings=False))
+
+
+def search(queries: CSR, contexts: Sequence[Context], index: Index, k: int, where: str = "") -> Run:
+    """A run of the contexts on one index; `where` names a payload field to be equal to the context's domain."""
+    run: Run = {}
+    rows = [SparseQuery(*queries.row(i)) for i in range(len(contexts))]
+    if not where:
+        found = index.search_batch(rows, k)
+    else:
+        found = [index.search(row, k, {where: c.domain}) for row, c in zip(rows, contexts, strict=True)]
+    for context, hits in zip(contexts, found, strict=True):
+        run[context.id] = {hit.id: hit.score for hit in hits}
+    return run
+
+
+def bm25(corpus: Corpus, queries: Sequence[tuple[str, str]], k: int) -> Run:
+    """BM25 (k1 .9, b .4, English stop words and stemmer) over a corpus; queries are (id, text)."""
+    import bm25s  # noqa: PLC0415 - only this baseline needs it
+    import Stemmer  # noqa: PLC0415
+
+    stemmer = Stemmer.Stemmer("english")
+
+    def tokens(texts: list[str]) -> object:
+        return bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, show_progress=False)
+
+    engine = bm25s.BM25(k1=0.9, b=0.4)
+    engine.index(tokens([corpus.text(i) for i in range(len(corpus))]), show_progress=False)
+    run: Run = {}
+    rows, scores = engine.retrieve(
+        tokens([text for _, text in queries]), k=min(k, len(corpus)), show_progress=False, sorted=True
+    )
+    for (name, _), found, values in zip(queries, rows, scores, strict=True):
+        run[name] = {corpus.doc_id(int(i)): float(s) for i, s in zip(found, values, strict=True) if s > 0}
+    return run

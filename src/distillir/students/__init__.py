@@ -1,0 +1,6 @@
+"""Students: what is trained, how it is saved, and what it makes of a batch."""
+
+from distillir.students.packaged import PACKAGED, SPLADE_TINY, resolve
+from distillir.students.sparse import SparseSettings, SparseStudent
+
+__all__ = ["PACKAGED", "SPLADE_TINY", "SparseSettings", "SparseStudent", "resolve"]
