@@ -108,7 +108,7 @@ def test_digest_is_of_the_content_not_of_the_shards(tmp_path, dense):
     assert write(tmp_path / "wider", dense, dtype="float32").digest() not in same
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     rows=st.lists(st.dictionaries(st.integers(0, 9), st.floats(-8, 8, width=16), max_size=6), min_size=1, max_size=20),
     shard_rows=st.integers(1, 8),

@@ -116,7 +116,7 @@ def test_flops_name_their_corpus(comparison):
     assert comparison.cells["student"]["flops"].mean == pytest.approx(weighted)
     one = compare(SYSTEMS[:1], QRELS, corpus="fiqa", resamples=50)
     assert one.columns["flops"] == "flops@fiqa"
-    for corpus in (None, {q: "x" for q in QUERIES[1:]}, ""):
+    for corpus in (None, dict.fromkeys(QUERIES[1:], "x"), ""):
         with pytest.raises(EvaluationError, match=r"no named corpus, first 'c0_1'"):
             compare(SYSTEMS, QRELS, corpus=corpus)
 
@@ -158,7 +158,9 @@ def test_text_is_aligned_and_complete(comparison):
     assert "'last turn'" in summary
     assert "cloud (" in summary
     lines = systems.splitlines()
-    assert len({len(line) for line in lines}) == 1  # every line ends under the same column
+    means = [line for line in lines if line[0] != " "]  # the others have no latency
+    assert len({len(line) for line in (lines[0], *means)}) == 1
+    assert len({len(line) for line in lines[1:] if line not in means}) == 1
     assert [line.split("  ")[0] for line in lines[1:]] == [
         "last turn (baseline)",
         "",
@@ -175,9 +177,10 @@ def test_text_is_aligned_and_complete(comparison):
 
 def test_wide_letters_keep_the_columns():
     named = [SystemResult(name, SYSTEMS[0].run) for name in ("人工改写", "e\u0301tude", "plain")]
-    first = [line for line in compare(named, QRELS, resamples=50).text().splitlines() if "改" in line or "tude" in line]
+    lines = compare(named, QRELS, resamples=50).text().splitlines()
+    wide, accented, plain = (next(line for line in lines if line.startswith(s.name)) for s in named)
     # Two columns for each of four letters, none for the accent.
-    assert len(first[0]) + 4 == len(first[1]) - 1
+    assert len(wide) + 4 == len(accented) - 1 == len(plain)
 
 
 def test_missing_queries_are_said(comparison):
@@ -208,8 +211,6 @@ def test_own_measures():
     got = compare(SYSTEMS[2:], QRELS, measures=("P@1", "RR@10"), resamples=50)
     assert got.columns == {"p1": "P@1", "mrr10": "MRR@10"}
     assert got.headline == "p1"
-    with pytest.raises(EvaluationError, match="share a column"):
-        compare(SYSTEMS[2:], QRELS, measures=("RR(rel=1)", "MRR(rel=1)@1", "RR(rel=1)@1", "RR(rel=11)"))
 
 
 def test_refusals():
@@ -219,12 +220,12 @@ def test_refusals():
         compare([SYSTEMS[2], SYSTEMS[2]], QRELS)
     with pytest.raises(EvaluationError, match="baseline 'teacher' is not among"):
         compare(SYSTEMS, QRELS, baseline="teacher", corpus="c")
-    short = SystemResult("short", SYSTEMS[0].run, active={q: 1.0 for q in QUERIES[2:]})
+    short = SystemResult("short", SYSTEMS[0].run, active=dict.fromkeys(QUERIES[2:], 1.0))
     with pytest.raises(EvaluationError, match=rf"short: 2 of {len(QUERIES)} judged queries have no active value"):
         compare([short], QRELS)
     broken = SystemResult("broken", SYSTEMS[0].run, active=dict.fromkeys(QUERIES, float("nan")))
     with pytest.raises(EvaluationError, match="not a finite number"):
         compare([broken], QRELS)
     for name, note in (("", ""), (" ", ""), ("a\nb", ""), ("a\x1b[31m", ""), ("a", "b\r")):
-        with pytest.raises(EvaluationError, match="name|control characters"):
+        with pytest.raises(EvaluationError, match=r"name|control characters"):
             SystemResult(name, {}, note=note)

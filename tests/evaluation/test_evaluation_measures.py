@@ -82,6 +82,7 @@ def test_column_keys():
     assert measure_key("RR@10") == "mrr10"
     assert measure_key("Rprec") == "rprec"
     assert measure_key("P(rel=2)@5") == "p_rel_2_5"
+    assert measure_key("α_nDCG@10") == "αndcg10"
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, "3", None])
@@ -103,7 +104,7 @@ def test_inputs_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize("measure", ["nothing@10", "nDCG@x", "R@-1", "import os", "R"])
 def test_unknown_and_unfinished_measures_are_refused(measure):
-    with pytest.raises(EvaluationError, match="measure|cannot compute"):
+    with pytest.raises(EvaluationError, match=r"measure|cannot compute"):
         evaluate({"q": {"a": 1.0}}, {"q": {"a": 1}}, (measure,))
 
 

@@ -202,9 +202,8 @@ def test_examples_come_by_turn_with_strongest_terms_first(page):
     assert seen.index("free<") < seen.index("cheap")
     assert "and 12 more" in seen
     assert "nothing found" in seen
-    assert "word word…" not in seen
-    assert "…" in seen  # long passages are cut
-    assert seen.count("relevant ·") == 1 or "relevant" in seen
+    assert 40 < seen.count("word") < 60  # a passage of 100 words is cut
+    assert seen.count("relevant · ") == 1
 
 
 def test_report_without_depth_or_costs_has_no_plots():
@@ -235,7 +234,7 @@ def test_written_file_and_folder(tmp_path, comparison, page):
     target = tmp_path / "deep" / "report.html"
     assert write_report(target, comparison, RECORD, f"Title {NASTY}", EXAMPLES) == target
     assert target.read_text(encoding="utf-8") == page
-    assert os.listdir(target.parent) == ["report.html"]
+    assert [f.name for f in target.parent.iterdir()] == ["report.html"]
 
 
 def test_failed_write_keeps_the_old_report(tmp_path, comparison, monkeypatch):
@@ -249,7 +248,7 @@ def test_failed_write_keeps_the_old_report(tmp_path, comparison, monkeypatch):
     with pytest.raises(EvaluationError, match="No space left"):
         write_report(target, comparison, RECORD, "t")
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["report.html"]
+    assert [f.name for f in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, comparison):

@@ -185,7 +185,7 @@ def test_holm_by_hand():
 def test_values_that_cannot_be_resampled_are_refused(values):
     cluster = singles(0 if len(values) == 0 else 2)
     for function in (bootstrap_intervals, sign_flip_test):
-        with pytest.raises(EvaluationError, match="finite|shape"):
+        with pytest.raises(EvaluationError, match=r"finite|shape"):
             function(values, cluster)
 
 
@@ -193,3 +193,11 @@ def test_values_that_cannot_be_resampled_are_refused(values):
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(EvaluationError, match="interval level"):
         bootstrap_intervals([0.0, 1.0], singles(2), **wrong)
+
+
+def test_thousands_of_conversations():
+    values = np.random.default_rng(0).normal(0.1, 1, 3000)
+    assert sign_flip_test(values, singles(3000), resamples=500)[0] < 0.01
+    mean, low, high = bootstrap_intervals(values, singles(3000), resamples=500)
+    assert high[0] - low[0] == pytest.approx(2 * 1.96 / np.sqrt(3000), rel=0.2)
+    assert low[0] < mean[0] < high[0]

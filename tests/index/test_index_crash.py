@@ -38,12 +38,13 @@ def kill_repeatedly(path, engine, kills):
             [sys.executable, "-c", VICTIM, str(path), str(first)], stdout=subprocess.PIPE, text=True, env=environment
         )
         assert victim.stdout.readline() == "ready\n"
-        time.sleep(chance.uniform(0.05, 0.6))
+        lines = [victim.stdout.readline() for _ in range(chance.randint(1, 25))]
+        time.sleep(chance.uniform(0, 0.05))
         victim.send_signal(signal.SIGKILL)
-        lines = victim.stdout.read().splitlines()
+        lines += victim.stdout.read().splitlines(keepends=True)
         victim.stdout.close()
         assert victim.wait() == -signal.SIGKILL
-        whole = [line.split() for line in lines if line.startswith(("added", "deleted"))]
+        whole = [line.split() for line in lines if line.endswith("\n")]
         acknowledged |= {int(number) for verb, number in whole if verb == "added"}
         deleted |= {int(number) for verb, number in whole if verb == "deleted"}
         with open_index(path) as index:
@@ -57,8 +58,7 @@ def kill_repeatedly(path, engine, kills):
             numbers = {int(name.split("-")[0]) for name in found}
             if engine == "exact":  # a change is whole or absent
                 assert len(found) == 5 * len(numbers)
-    assert len(acknowledged) > kills
-    return acknowledged
+    assert len(acknowledged) >= kills
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))

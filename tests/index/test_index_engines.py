@@ -46,7 +46,7 @@ def index(engine, tmp_path):
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_agrees_with_brute_force_through_changes(tmp_path_factory, engine, data):
     names = [f"d{i}" for i in range(10)]
@@ -169,19 +169,10 @@ def test_deleting_and_adding_again(index):
 
 
 def test_many_small_additions(index):
-    for i in range(40):
+    for i in range(15):
         index.add([f"d{i:02d}"], csr([{i % DIM: 1.0, (i + 1) % DIM: 0.5}]), [{"i": i}])
-    assert len(index) == 40
-    assert [hit.id for hit in index.search(query({3: 1.0}), 9)] == [
-        "d03",
-        "d15",
-        "d27",
-        "d39",
-        "d02",
-        "d14",
-        "d26",
-        "d38",
-    ]
+    assert len(index) == 15
+    assert [hit.id for hit in index.search(query({3: 1.0}), 9)] == ["d03", "d02", "d14"]
     assert index.payloads(["d07"]) == [{"i": 7}]
 
 

@@ -157,8 +157,6 @@ def _columns(system: SystemResult, scored: PerQuery) -> Columns:
 
 def _labels(measures: Sequence[str], by_system: Mapping[str, Columns], corpora: Mapping[str, str]) -> dict[str, str]:
     labels = {measure_key(name): "MRR" + name[2:] if name.split("@")[0] == "RR" else name for name in measures}
-    if len(labels) < len(measures):
-        raise EvaluationError(f"two of {', '.join(measures)} share a column name", "drop one of them")
     searched = sorted(set(corpora.values()))
     extra = {
         "active": "active dims",

@@ -62,8 +62,9 @@ def _answer(name: str, answer: SystemExample) -> str:
     chips = "".join(f"<span>{text(term)} <small>{weight:.2f}</small></span>" for term, weight in terms[:_SHOWN_TERMS])
     if len(terms) > _SHOWN_TERMS:
         chips += f"<small>and {len(terms) - _SHOWN_TERMS} more</small>"
-    hits = "".join(f"<li>{_hit(hit)}</li>" for hit in answer["hits"]) or "<li>nothing found</li>"
-    return f'<div><h3>{text(name)}</h3><div class="terms">{chips}</div><ol>{hits}</ol></div>'
+    hits = "".join(f"<li>{_hit(hit)}</li>" for hit in answer["hits"])
+    found = f"<ol>{hits}</ol>" if hits else '<p class="soft">nothing found</p>'
+    return f'<div><h3>{text(name)}</h3><div class="terms">{chips}</div>{found}</div>'
 
 
 def _hit(hit: Hit) -> str:

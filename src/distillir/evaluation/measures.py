@@ -138,7 +138,7 @@ def parse_measure(name: str) -> Any:
 
 def measure_key(name: str) -> str:
     """Short name for columns: `R@10` is `r10`, `nDCG@3` is `ndcg3`, `RR` is `mrr`, `P(rel=2)@5` is `p_rel_2_5`."""
-    words = re.findall(r"[a-z0-9]+", re.sub(r"^RR\b", "MRR", name).lower())
+    words = re.findall(r"[^\W_]+", re.sub(r"^RR\b", "MRR", name).lower())
     return "_".join(words) if "(" in name else "".join(words)
 
 

@@ -104,7 +104,7 @@ def sign_flip_test(
     # Sums that are equal on paper differ in the last bits; such ties must count as "at least as large".
     threshold = np.abs(sums.sum(axis=0)) - 1e-9 * np.abs(sums).sum(axis=0)
     count = len(sizes)
-    if 2.0**count <= resamples:
+    if 1 << count <= resamples:
         signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)  # (2^C, C)
         hits = (np.abs(signs.astype(np.float64) @ sums) >= threshold).mean(axis=0)
         return np.asarray(hits, np.float64)

@@ -48,7 +48,7 @@ class Segment:
     def best(
         self, queries: Sequence[SparseQuery], k: int, allowed: NDArray[np.bool_]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """For each query the rows and scores of its k best allowed documents, and of all that equal the last of them."""
+        """For each query, rows and scores of its k best allowed documents, and of all that equal the last of them."""
         step = max(1, _CELLS // max(1, len(self)))
         for start in range(0, len(queries), step):
             part = queries[start : start + step]

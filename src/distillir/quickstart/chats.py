@@ -95,7 +95,7 @@ def _read_split(folder: Traversable, split: Split) -> Iterator[QuickstartTurn]:
     source = folder / f"{split}.jsonl"
     try:
         lines = source.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(str(source), f"cannot be read: {error}", cure="reinstall distillir") from error
     seen: set[str] = set()
     for number, line in enumerate(lines, start=1):

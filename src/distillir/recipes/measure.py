@@ -74,7 +74,7 @@ class TestBed:
     def figure(self, queries: Queries, measures: Sequence[str] = ("R@100", "nDCG@10")) -> float:
         """One number to select by: the mean of some measures."""
         scored = evaluate(self.measure("dev", queries).run, self.qrels, measures)
-        return sum(scored.means().values()) / len(measures)
+        return sum(scored.means.values()) / len(measures)
 
     def _key(self, context: Context) -> str:
         return context.domain if context.domain in self.documents else ""

@@ -10,12 +10,12 @@ B contexts, L tokens a context, H hidden width, V vocabulary entries. SPLADE: Fo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from distillir.errors import ModelError
 
@@ -25,6 +25,8 @@ CHUNK = 2048
 _TOKENS = {"cpu": 256}
 """Tokens a block, by device; an accelerator wants larger blocks than a cache does."""
 _TOKENS_ELSEWHERE = 8192
+
+_MKLDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 _BF16_UNIT = 2.0**-8
 """Unit roundoff of bfloat16: rounding to nearest is off by at most this share of the value."""
@@ -63,17 +65,18 @@ def splade_head(
     Raises:
         ModelError: on shapes, types or a chunk that do not fit together.
     """
-    _check(hidden, weight, bias, mask, gate, chunk)
+    tensors = _Tensors(hidden, weight, bias, gate)
+    _check(tensors, mask, chunk)
     device = hidden.device.type
     compute = torch.promote_types(hidden.dtype, weight.dtype)
     if torch.is_autocast_enabled(device):
         compute = torch.get_autocast_dtype(device)
     screen = screen and compute == torch.float32 and device == "cpu" and screen_supported()
+    options = _Options(chunk, screen, compute)
     with torch.autocast(device_type=device, enabled=False):
-        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (hidden, weight, bias, gate)):
-            represented: Tensor = _SpladeHead.apply(hidden, weight, bias, mask, gate, chunk, screen, compute)
-            return represented
-        return _forward(hidden, weight, bias, mask, gate, chunk, screen, compute, None)
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+            return cast(Tensor, _SpladeHead.apply(options, mask, *tensors))  # type: ignore[no-untyped-call]
+        return _forward(tensors, mask, options)
 
 
 def screen_supported() -> bool:
@@ -82,37 +85,41 @@ def screen_supported() -> bool:
     return any(probe() for probe in probes if probe is not None)
 
 
+class _Tensors(NamedTuple):
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    gate: Tensor | None
+
+
+class _Options(NamedTuple):
+    chunk: int
+    screen: bool
+    compute: torch.dtype  # of the logits
+
+
 class _SpladeHead(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        mask: Tensor,
-        gate: Tensor | None,
-        chunk: int,
-        screen: bool,
-        compute: torch.dtype,
-    ) -> Tensor:
+    def forward(ctx: Any, options: _Options, mask: Tensor, *inputs: Any) -> Tensor:
+        hidden, weight, bias, gate = tensors = _Tensors(*inputs)
         winners = torch.zeros(hidden.shape[0], weight.shape[0], dtype=torch.int32, device=hidden.device)
-        represented = _forward(hidden, weight, bias, mask, gate, chunk, screen, compute, winners)
+        represented = _forward(tensors, mask, options, winners)
         ctx.save_for_backward(hidden, weight, represented, winners)
         ctx.kinds = (bias.dtype if bias is not None else None, gate.dtype if gate is not None else None)
         return represented
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, represented, winners = ctx.saved_tensors
-        needs = ctx.needs_input_grad
+        _, _, *needs = ctx.needs_input_grad  # of hidden, weight, bias, gate
         B, L, H = hidden.shape
         entry, context = represented.t().nonzero(as_tuple=True)  # sorted by vocabulary entry
         # d log1p(z)/dz = 1/(1 + z) = exp(-x)
         slope = grad[context, entry] * torch.exp(-represented[context, entry])  # (active,)
         token = context * L + winners[context, entry]  # row of hidden.view(B·L, H)
         acc = represented.dtype
-        grads: list[Tensor | None] = [None] * len(needs)
+        grads: list[Tensor | None] = [None] * 4
         if needs[0]:
             by_token = torch.argsort(token, stable=True)
             summed = _weighted_rows(weight.to(acc), entry[by_token], slope[by_token], token[by_token], B * L)
@@ -122,9 +129,9 @@ class _SpladeHead(torch.autograd.Function):
             grads[1] = summed.to(weight.dtype)
         if needs[2]:
             grads[2] = slope.new_zeros(weight.shape[0]).index_add_(0, entry, slope).to(ctx.kinds[0])
-        if needs[4]:
-            grads[4] = slope.new_zeros(B * L).index_add_(0, token, slope).view(B, L).to(ctx.kinds[1])
-        return tuple(grads)
+        if needs[3]:
+            grads[3] = slope.new_zeros(B * L).index_add_(0, token, slope).view(B, L).to(ctx.kinds[1])
+        return None, None, *grads
 
 
 def _weighted_rows(table: Tensor, rows: Tensor, weights: Tensor, group: Tensor, groups: int) -> Tensor:
@@ -136,18 +143,10 @@ def _weighted_rows(table: Tensor, rows: Tensor, weights: Tensor, group: Tensor, 
     return F.embedding_bag(rows, table, starts, mode="sum", per_sample_weights=weights, include_last_offset=True)
 
 
-def _forward(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    mask: Tensor,
-    gate: Tensor | None,
-    chunk: int,
-    screen: bool,
-    compute: torch.dtype,
-    winners: Tensor | None,
-) -> Tensor:
+def _forward(tensors: _Tensors, mask: Tensor, options: _Options, winners: Tensor | None = None) -> Tensor:
     """The representation; where `winners` (B, V) is given, the arg-max token of each active dimension goes there."""
+    hidden, weight, bias, gate = tensors
+    chunk, screen, compute = options
     acc = torch.promote_types(compute, torch.float32)
     peaks = torch.full((hidden.shape[0], weight.shape[0]), -torch.inf, dtype=acc, device=hidden.device)
     weight = weight.to(compute)
@@ -156,7 +155,7 @@ def _forward(
         R, T = take.shape
         tokens = hidden[rows[:, None], take].view(R * T, -1).to(compute)
         lift = None if gate is None else gate[rows[:, None], take].view(R * T).to(compute)
-        kept = None if coarse is None else _screened(tokens, weight, coarse, bias, lift, R, chunk)
+        kept = None if coarse is None else _screened(tokens, weight, coarse, bias=bias, lift=lift, chunk=chunk)
         for lo, hi in _spans(weight.shape[0] if kept is None else len(kept), chunk):
             entries = torch.arange(lo, hi, device=rows.device) if kept is None else kept[lo:hi]
             block = weight[lo:hi] if kept is None else weight[entries]
@@ -166,8 +165,9 @@ def _forward(
                 top += bias[entries, None]
             peaks[rows[:, None], entries] = top.t()
             if winners is not None:
-                c, r = (top > 0).nonzero(as_tuple=True)
-                winners[rows[r], entries[c]] = take[r, logits[c, r].argmax(1)].int()
+                on = (top > 0).view(-1).nonzero().squeeze(1)  # into (C·R,)
+                c, r = on // R, on % R
+                winners[rows[r], entries[c]] = take[r, logits.view(-1, T).index_select(0, on).argmax(1)].int()
     return peaks.relu_().log1p_()
 
 
@@ -208,49 +208,45 @@ def _logits(weight: Tensor, tokens: Tensor, lift: Tensor | None) -> Tensor:
     """(C, R·T) logits of a block: weight (C, H) · tokens (R·T, H) + lift (R·T,).
 
     In float32 on a CPU the product is written as a 1 × 1 convolution (vocabulary entries are pixels, tokens are
-    filters), which torch gives to oneDNN; its matmul goes to MKL, half as fast on AMD processors and equal on Intel's.
+    filters), which torch gives to oneDNN; its matmul goes to MKL, half as fast on an AMD EPYC.
     Sixteen images, because torch keeps smaller batches away from oneDNN when it runs on one thread.
     """
     C, H = weight.shape
-    if weight.dtype == torch.float32 and weight.device.type == "cpu" and C % 16 == 0 and torch.backends.mkldnn.is_available():
-        images = weight.view(16, 1, C // 16, H).permute(0, 3, 1, 2)  # channels last: no copy
+    plain = weight.dtype == torch.float32 and weight.device.type == "cpu" and _MKLDNN
+    if plain and C % 16 == 0:
+        images = weight.reshape(16, 1, C // 16, H).permute(0, 3, 1, 2)  # channels last: no copy
         return F.conv2d(images, tokens[:, :, None, None], lift).permute(0, 2, 3, 1).reshape(C, -1)
     return weight @ tokens.t() if lift is None else torch.addmm(lift, weight, tokens.t())
 
 
 def _screened(
-    tokens: Tensor, weight: Tensor, coarse: Tensor, bias: Tensor | None, lift: Tensor | None, R: int, chunk: int
+    tokens: Tensor, weight: Tensor, coarse: Tensor, *, bias: Tensor | None, lift: Tensor | None, chunk: int
 ) -> Tensor:
-    """Vocabulary entries whose maximum can be positive for one of R contexts, from bfloat16 logits.
+    """Vocabulary entries whose maximum can be positive for one of the block's contexts, from bfloat16 logits.
 
     With u the unit roundoff, rounding both factors moves a dot product by at most (2u + u²)·‖token‖·‖weight‖ (Cauchy–
-    Schwarz), storing it by u of its value, adding the gate once more by u of the sum; the last term covers float32
-    sums. An entry stays when its bfloat16 maximum plus that bound is above zero.
+    Schwarz), storing it by u of its value, rounding the gate and storing the sum by u of each again; the last term
+    covers float32 sums. An entry stays when its bfloat16 maximum plus that slack may be above zero.
     """
-    u = _BF16_UNIT
-    reach = torch.linalg.vector_norm(tokens, dim=1).max()
-    norms = torch.linalg.vector_norm(weight, dim=1)
-    slack = (2 * u + u * u + weight.shape[1] * 2.0**-23) * reach * norms
+    u = 1.02 * _BF16_UNIT  # 2 % for the products of errors
+    reach = torch.linalg.vector_norm(tokens, dim=1).max() * torch.linalg.vector_norm(weight, dim=1)  # (V,)
+    slack = (4 * u + weight.shape[1] * 2.0**-23) * reach + (0.0 if lift is None else 2 * u * lift.abs().max())
+    if bias is not None:
+        slack = slack + bias
     tokens16 = tokens.bfloat16().t()
     lift16 = None if lift is None else lift.bfloat16()
-    largest = 0.0 if lift is None else lift.abs().max()
     kept = []
     for lo, hi in _spans(weight.shape[0], chunk):
         rough = coarse[lo:hi] @ tokens16  # (C, R·T)
         if lift16 is not None:
             rough += lift16
-        top = rough.amax(1).float()
-        stored = u * (reach * norms[lo:hi] + 2 * largest + top.abs()) * 1.01
-        edge = top + slack[lo:hi] + stored
-        if bias is not None:
-            edge += bias[lo:hi]
-        kept.append((edge > 0).nonzero().view(-1) + lo)
+        hopeless = rough.amax(1).float() + slack[lo:hi] <= 0  # so written, what is not a number stays and is seen
+        kept.append((~hopeless).nonzero().view(-1) + lo)
     return torch.cat(kept)
 
 
-def _check(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor, gate: Tensor | None, chunk: int
-) -> None:
+def _check(tensors: _Tensors, mask: Tensor, chunk: int) -> None:
+    hidden, weight, bias, gate = tensors
     if hidden.ndim != 3 or weight.ndim != 2 or hidden.shape[2] != weight.shape[1]:
         raise ModelError(
             f"hidden states {tuple(hidden.shape)} do not fit a decoder weight {tuple(weight.shape)}",

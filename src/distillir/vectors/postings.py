@@ -123,7 +123,6 @@ def _reserve(path: Path, dtype: str, length: int) -> NDArray[Any]:
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
-        os.fsync(file.fileno())
     if length == 0:
         return np.empty(0, dtype)
     return np.memmap(path, dtype=dtype, mode="r+", offset=len(header), shape=(length,))

@@ -107,15 +107,16 @@ class SparseVectorsWriter:
 
     def flush(self) -> None:
         """Commit what is in memory, as a shorter shard."""
-        while self._ids:
+        if self._ids:
             self._commit(self._shard_rows)
 
     def close(self) -> None:
         """Commit the rest and mark the store complete; closing twice is harmless."""
         if self._lock.released:
             return
-        self.flush()
-        if not self._manifest.complete:
+        if self._ids:
+            self._commit(self._shard_rows, complete=True)
+        elif not self._manifest.complete:
             self._publish(self._manifest.shards, complete=True)
         self._lock.release()
 
@@ -171,14 +172,14 @@ class SparseVectorsWriter:
         kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep, dtype=np.int64)])
         return CSR(kept[rows.indptr], rows.indices[keep], stored[keep].astype(np.float32))
 
-    def _commit(self, rows: int) -> None:
+    def _commit(self, rows: int, *, complete: bool = False) -> None:
         try:
-            self._write_shard(rows)
+            self._write_shard(rows, complete=complete)
         except BaseException:
             self._lock.release()  # what is on disk is only known to the next writer, which looks and sweeps
             raise
 
-    def _write_shard(self, rows: int) -> None:
+    def _write_shard(self, rows: int, *, complete: bool) -> None:
         everything = csr_concat(self._parts)
         cut = min(rows, len(self._ids))
         head = take_rows(*everything, np.arange(cut))
@@ -203,7 +204,7 @@ class SparseVectorsWriter:
                 raise
             publish_folder(temporary, final)
         shard = Shard(name, cut, len(head.indices), len(blob), shard_sha256(arrays))
-        self._publish((*self._manifest.shards, shard), complete=False)
+        self._publish((*self._manifest.shards, shard), complete=complete)
         self._table.add(blob, offsets, hashes)
         self._known.difference_update(self._ids[:cut])
         self._ids = self._ids[cut:]

@@ -1,0 +1,1 @@
+"""Benchmarks: side by side in one run, last line one JSON object."""

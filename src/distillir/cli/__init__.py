@@ -1,0 +1,5 @@
+"""The command line: it parses and calls."""
+
+from distillir.cli.app import main
+
+__all__ = ["main"]

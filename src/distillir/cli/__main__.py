@@ -1,0 +1,5 @@
+"""`python -m distillir.cli`."""
+
+from distillir.cli.app import main
+
+main()

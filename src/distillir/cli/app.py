@@ -1,0 +1,120 @@
+"""`distillir`: commands are imported when they run, so help and errors come at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distillir.errors import DistillirError
+
+app = typer.Typer(
+    help="Distil what large language models know about conversations into small, fast retrieval models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress display.")]
+
+
+def main() -> None:
+    """Run the command line; deliberate errors end in one line that names cause and cure."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("transformers", "sentence_transformers", "httpx", "bm25s"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        app()
+    except DistillirError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        typer.echo(f"error: {error} → check the path, its rights and the space on its disk", err=True)
+        sys.exit(1)
+
+
+@app.callback()
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from distillir import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("distillir-quickstart"),
+    model: Annotated[str, typer.Option(help="Start: packaged name, folder or model id.")] = "splade-tiny",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Chat with Python's standard library: encode, train, index, evaluate, report."""
+    from distillir.quickstart.run import quickstart as run
+
+    _quiet_loading()
+    _finish(run(out, model, quiet=quiet), as_json)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML).")], as_json: Json = False, quiet: Quiet = False
+) -> None:
+    """Run a recipe: encode, train, index, evaluate, report. Run again, it goes on where it stopped."""
+    from distillir.recipes import read_recipe, run_sparse
+
+    _quiet_loading()
+    _finish(run_sparse(read_recipe(recipe), quiet=quiet), as_json)
+
+
+@app.command()
+def search(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    turns: Annotated[list[str], typer.Argument(help="Question, answer, question, …; the last is searched for.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Hits.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Search a run folder's index with a conversation; shows the terms that matched."""
+    from distillir.recipes import open_retriever
+
+    _quiet_loading()
+    roles = ["assistant" if (len(turns) - 1 - i) % 2 else "user" for i in range(len(turns))]
+    messages = [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=True)]
+    hits = open_retriever(run).retrieve(messages, k)
+    if as_json:
+        rows = [{"id": h.id, "score": h.score, "title": h.title, "text": h.text, "terms": h.terms} for h in hits]
+        typer.echo(json.dumps({"hits": rows}, ensure_ascii=False))
+        return
+    for rank, hit in enumerate(hits, 1):
+        terms = ", ".join(f"{term} {weight:.1f}" for term, weight in hit.terms[:6])
+        typer.echo(f"{rank:>2}. {hit.score:6.2f}  {hit.title or hit.id}\n            {terms}")
+
+
+def _finish(run: object, as_json: bool) -> None:
+    from distillir.recipes import SparseRun
+
+    assert isinstance(run, SparseRun)
+    if as_json:
+        compared = None if run.comparison is None else json.loads(run.comparison.to_json())
+        typer.echo(json.dumps({"out": str(run.out), "steps": run.training.steps, "comparison": compared}))
+        return
+    if run.comparison is not None:
+        typer.echo(run.comparison.text())
+    typer.echo(f"\nstudent   {run.out / 'student'}\nindex     {run.out / 'index'}")
+    if run.report is not None:
+        typer.echo(f"report    {run.report}")
+    if (run.out / "corpus.jsonl").exists() and (run.out / "train.jsonl").exists():
+        asked = '"how do i read a csv file" "csv.reader yields each row as a list." "and with a header?"'
+        typer.echo(f"\nnext:     distillir search {run.out} {asked}")
+
+
+def _quiet_loading() -> None:
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
