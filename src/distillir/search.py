@@ -1,3 +1,173 @@
-"""placeholder until the retriever lands."""
-class Hit: ...
-class Retriever: ...
+"""From a conversation to documents: encode the whole conversation, search, say which terms matched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillir.conversation import Conversation
+from distillir.errors import ConversationError, SearchIndexError
+from distillir.index import Index, ScoredId, SparseQuery
+from distillir.vectors import CSR
+
+if TYPE_CHECKING:
+    from distillir.data import Corpus
+
+Messages = Iterable[Mapping[str, object]]
+_TRIES = 3  # a document may be deleted between finding it and reading it
+
+
+class QueryEncoder(Protocol):
+    """What a student must be able to do to search."""
+
+    @property
+    def dim(self) -> int:
+        """Vocabulary size."""
+        ...
+
+    def encode_queries(self, conversations: Sequence[Conversation]) -> CSR:
+        """One sparse row a conversation."""
+        ...
+
+    def tokens(self, text: str, /) -> Sequence[int]:
+        """Token ids of a text, without special tokens; a token id is a dimension."""
+        ...
+
+    def terms(self, indices: Sequence[int], /) -> list[str]:
+        """Vocabulary strings of dimensions."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One document that was found.
+
+    Attributes:
+        id: the document's id.
+        score: its dot product with the query.
+        text: its body; empty where nobody keeps it.
+        title: may be empty.
+        terms: the vocabulary entries that query and document share, each with the product of its two weights, largest
+            first. The products sum to the score.
+    """
+
+    id: str
+    score: float
+    text: str
+    title: str
+    terms: tuple[tuple[str, float], ...]
+
+
+class Retriever:
+    """Conversational search without a language model in its way.
+
+    Usage::
+
+        retriever = Retriever(student, open_index("index"), Corpus.open("corpus.arrow"))
+        hits = retriever.retrieve([
+            {"role": "user", "content": "Who wrote Dune?"},
+            {"role": "assistant", "content": "Frank Herbert, in 1965."},
+            {"role": "user", "content": "What else did he write?"},
+        ], k=10)
+
+    Args:
+        encoder: turns conversations into sparse queries.
+        index: documents of the same vocabulary.
+        corpus: their texts; without it, `text` and `title` of the index's payloads are used.
+
+    Raises:
+        SearchIndexError: encoder and index have vocabularies of different sizes.
+    """
+
+    def __init__(self, encoder: QueryEncoder, index: Index, corpus: Corpus | None = None) -> None:
+        if encoder.dim != index.dim:
+            raise SearchIndexError(
+                f"the encoder has {encoder.dim} dimensions, the index {index.dim}",
+                "open the index that was built with the encoder's vocabulary",
+            )
+        self.encoder = encoder
+        self.index = index
+        self.corpus = corpus
+
+    def retrieve(
+        self, messages: Messages | Conversation, k: int = 10, where: Mapping[str, Any] | None = None
+    ) -> list[Hit]:
+        """The k best documents for the open question of a conversation, best first.
+
+        Args:
+            messages: OpenAI-style messages, the last one the user's, or a `Conversation`.
+            k: how many at most; fewer share no term with the query.
+            where: payload fields that must be equal; see `Index.search`.
+
+        Raises:
+            ConversationError: messages that are no conversation, or nothing to search for in them.
+            SearchIndexError: the index cannot answer.
+        """
+        return self.retrieve_batch([messages], k, where)[0]
+
+    def retrieve_batch(
+        self, many: Sequence[Messages | Conversation], k: int = 10, where: Mapping[str, Any] | None = None
+    ) -> list[list[Hit]]:
+        """`retrieve` for many conversations, encoded and searched together."""
+        if not many:
+            return []
+        queries = self.queries([m if isinstance(m, Conversation) else Conversation.from_messages(m) for m in many])
+        found = self.index.search_batch(queries, k, where)
+        return [self._hits(query, hits, k, where) for query, hits in zip(queries, found, strict=True)]
+
+    def queries(self, conversations: Sequence[Conversation]) -> list[SparseQuery]:
+        """Sparse queries, never empty: where the encoder activates nothing, the question's own tokens weigh 1 each.
+
+        Raises:
+            ConversationError: the encoder activates nothing, and the question has no tokens.
+        """
+        rows = self.encoder.encode_queries(conversations)
+        queries = [SparseQuery(*rows.row(i)) for i in range(len(conversations))]
+        return [
+            query if query.values.any() else self._bag_of_tokens(conversation)
+            for query, conversation in zip(queries, conversations, strict=True)
+        ]
+
+    def _bag_of_tokens(self, conversation: Conversation) -> SparseQuery:
+        tokens = np.unique(np.asarray(self.encoder.tokens(conversation.question), np.int32))
+        if not len(tokens):
+            name = f" of conversation {conversation.id!r}" if conversation.id else ""
+            raise ConversationError(
+                f"the question {conversation.question!r}{name} has nothing to search for", "ask in words"
+            )
+        return SparseQuery(tokens, np.ones(len(tokens), np.float32))
+
+    def _hits(self, query: SparseQuery, found: list[ScoredId], k: int, where: Mapping[str, Any] | None) -> list[Hit]:
+        for attempt in range(1, _TRIES + 1):
+            ids = [hit.id for hit in found]
+            try:
+                vectors = self.index.vectors(ids)
+                texts = self._texts(ids)
+                break
+            except SearchIndexError:
+                if attempt == _TRIES:
+                    raise
+                found = self.index.search(query, k, where)
+        weights = np.zeros(self.index.dim, np.float32)
+        weights[query.indices] = query.values
+        return [
+            Hit(hit.id, hit.score, text, title, self._overlap(weights, *vectors.row(i)))
+            for i, (hit, (text, title)) in enumerate(zip(found, texts, strict=True))
+        ]
+
+    def _texts(self, ids: Sequence[str]) -> list[tuple[str, str]]:
+        if self.corpus is not None:
+            documents = [self.corpus[name] for name in ids]
+            return [(document.text, document.title) for document in documents]
+        return [(str(kept.get("text", "")), str(kept.get("title", ""))) for kept in self.index.payloads(ids)]
+
+    def _overlap(
+        self, weights: NDArray[np.float32], indices: NDArray[np.int32], values: NDArray[np.float32]
+    ) -> tuple[tuple[str, float], ...]:
+        products = weights[indices] * values
+        order = np.argsort(-products, kind="stable")[: np.count_nonzero(products)]
+        return tuple(zip(self.encoder.terms(indices[order].tolist()), products[order].tolist(), strict=True))

@@ -1,6 +1,9 @@
 import datetime
 import gzip
 import json
+import subprocess
+import sys
+import textwrap
 import tracemalloc
 
 import numpy as np
@@ -135,6 +138,30 @@ def test_a_failed_build_keeps_the_old_corpus(tmp_path):
         Corpus.build([THREE[0], THREE[0]], path)
     check_three(Corpus.open(path))
     assert [p.name for p in tmp_path.iterdir()] == ["a.arrow"]
+
+
+def test_a_full_disk_is_a_data_error(tmp_path):
+    # A limit on the size of files stands in for a full disk: writes fail midway, as there.
+    code = textwrap.dedent("""
+        import resource, signal, sys
+        from distillir.data import Corpus, Document, write_run
+        from distillir.errors import DataError
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        for write in (
+            lambda path: Corpus.build((Document(str(i), "x" * 1000) for i in range(20_000)), path),
+            lambda path: write_run(path, {"q": {str(i): 1.0 for i in range(20_000)}}),
+        ):
+            try:
+                write(sys.argv[1])
+            except DataError as error:
+                print(error)
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.count("cannot be written: ") == 2, done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_opening_what_is_no_corpus_is_refused(tmp_path):

@@ -123,9 +123,8 @@ def test_writing_replaces_at_the_end_or_not_at_all(tmp_path):
     with replacing_lines(path) as out:
         out.write(b"one\n")
         assert not path.exists()
-    with pytest.raises(ValueError, match="stop"), replacing_lines(path) as out:
-        out.write(b"two\n")
-        raise ValueError("stop")
+    with pytest.raises(TypeError), replacing_lines(path) as out:
+        out.writelines([b"two\n", "not bytes"])
     assert path.read_bytes() == b"one\n"
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
 

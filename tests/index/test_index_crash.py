@@ -49,8 +49,8 @@ def kill_repeatedly(path, engine, kills):
         deleted |= {int(number) for verb, number in whole if verb == "deleted"}
         with open_index(path) as index:
             for number in acknowledged - deleted:
-                ids = [f"{number}-{i}" for i in range(5)]
-                assert index.payloads(ids) == [{"n": number}] * 5 or number % 10 == 0  # its deletion was in flight
+                if number % 10:  # the deletion of a round number may have been in flight
+                    assert index.payloads([f"{number}-{i}" for i in range(5)]) == [{"n": number}] * 5
             for number in deleted:
                 assert index.search(SparseQuery([number % 50], [1.0]), 10, {"n": number}) == []
             found = {hit.id for d in range(50) for hit in index.search(SparseQuery([d], [1.0]), 5000)}

@@ -1,4 +1,4 @@
-"""Contrastive loss of the gold against the others (InfoNCE; DiSCo's cross-entropy term)."""
+"""InfoNCE: a relevant document against negatives of its own list and of the batch."""
 
 from __future__ import annotations
 
@@ -7,67 +7,65 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from distillir.errors import ConfigError, ObjectiveError
+from distillir.errors import ObjectiveError
+from distillir.objectives._lists import LOWEST, check_shape, gold_mask, mean_over, mean_per_row, student_scores, wide
 from distillir.objectives.contract import Output, Targets
-
-
-def infonce(
-    scores: Tensor,
-    gold: Tensor,
-    mask: Tensor,
-    shared: Tensor | None = None,
-    shared_mask: Tensor | None = None,
-    tau: float = 1.0,
-) -> Tensor:
-    """Mean over golds of −ln softmax of the gold among itself and all negatives; golds never compete.
-
-    Args:
-        scores: (B, N). gold, mask: (B, N) bool.
-        shared: (B, S) scores of negatives that the batch shares. shared_mask: (B, S) bool.
-        tau: temperature.
-
-    Returns:
-        Scalar, float32; per context the mean over its golds, then the mean over contexts that have one. Contexts
-        without gold, or without any negative, do not count; zero when none does.
-    """
-    if scores.shape != gold.shape or scores.shape != mask.shape:
-        raise ObjectiveError(
-            f"scores {tuple(scores.shape)}, gold {tuple(gold.shape)}, mask {tuple(mask.shape)}",
-            "give three (B, N) tensors",
-        )
-    gold = gold & mask
-    s = scores.float().masked_fill(~mask, 0.0) / tau
-    negatives = s.masked_fill(gold | ~mask, -torch.inf)
-    real = (mask & ~gold).any(1)
-    if shared is not None and shared_mask is not None:
-        others = (shared.float() / tau).masked_fill(~shared_mask, -torch.inf)
-        negatives = torch.cat([negatives, others], dim=1)
-        real = real | shared_mask.any(1)
-    counts = gold.any(1) & real
-    # Rows that do not count get a finite stand-in: −inf minus −inf would poison the gradient of the others.
-    negatives = torch.where(real[:, None], negatives, 0.0)
-    floor = torch.logsumexp(negatives, dim=1, keepdim=True)  # (B, 1)
-    losses = torch.nn.functional.softplus(floor - s).masked_fill(~gold, 0.0)  # −ln e^s / (e^s + Σ e^neg)
-    rows = losses.sum(1) / gold.sum(1).clamp(min=1)
-    return torch.where(counts, rows, 0.0).sum() / counts.sum().clamp(min=1)
+from distillir.objectives.kld import check_temperature
 
 
 @dataclass(frozen=True)
 class InfoNCE:
-    """`infonce` as an objective; shared negatives are read where the batch has them."""
+    """L = mean over contexts of mean over their golds g of −log( e^{s_g/τ} / (e^{s_g/τ} + Σ_negatives e^{s/τ}) ).
 
-    tau: float = 1.0
+    Negatives are the candidates of the context's own list that are not gold, and the block the batch shares. Golds
+    never compete with each other. Contexts without a gold, or without a negative, do not count; if none counts the
+    loss and its gradient are zero. van den Oord et al., arXiv 1807.03748; the contrastive term of DiSCo.
+
+    Attributes:
+        tau: temperature.
+        own_list: whether the own list's other candidates are negatives; without them only the shared block is.
+
+    Raises:
+        ObjectiveError: gold or shared mask of another width; `own_list` off and no shared block.
+    """
 
     name: ClassVar[str] = "infonce"
-    reads_output: ClassVar[frozenset[str]] = frozenset({"scores"})
     reads_targets: ClassVar[frozenset[str]] = frozenset({"gold"})
 
+    tau: float = 1.0
+    own_list: bool = True
+
     def __post_init__(self) -> None:
-        if not self.tau > 0:
-            raise ConfigError(f"infonce: tau is {self.tau}", "give a positive temperature")
+        check_temperature(self.name, self.tau)
+
+    @property
+    def reads_output(self) -> frozenset[str]:
+        return frozenset({"scores"} if self.own_list else {"scores", "shared"})
 
     def __call__(self, output: Output, targets: Targets) -> Tensor:
-        """Scalar loss."""
-        assert targets.gold is not None  # check_pairing refused it before step 0
-        return infonce(output.scores, targets.gold, output.mask, output.shared, output.shared_mask, self.tau)
+        scores, mask = student_scores(self.name, output)
+        gold = gold_mask(self.name, output, targets)
+        blocks, real = [], []
+        if self.own_list:
+            blocks.append(scores)
+            real.append(mask & ~gold)
+        if output.shared is not None:
+            allowed = output.shared_mask
+            if allowed is None:
+                allowed = torch.ones_like(output.shared, dtype=torch.bool)
+            check_shape(self.name, "shared mask", allowed, output.shared)
+            blocks.append(wide(output.shared))
+            real.append(allowed)
+        if not blocks:
+            raise ObjectiveError(
+                "objective 'infonce' has no negatives: own_list is off and the batch shares none",
+                "let the batch share its negatives, or turn own_list on",
+            )
+        negative = torch.cat(real, dim=1)  # (B, M)
+        logits = (torch.cat(blocks, dim=1) / self.tau).masked_fill(~negative, LOWEST)
+        against = torch.logsumexp(logits, dim=1)  # (B,)
+        terms = F.softplus(against[:, None] - scores / self.tau)  # (B, N): −log of the gold's share
+        rows, has_gold = mean_per_row(terms, gold)
+        return mean_over(rows, has_gold & negative.any(1))

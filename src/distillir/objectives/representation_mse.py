@@ -1,4 +1,4 @@
-"""Squared distance between the student's and the teacher's representation (ConvDR, LeCoRE)."""
+"""Squared distance between the student's and the teacher's representation."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ from typing import ClassVar
 from torch import Tensor
 
 from distillir.errors import ObjectiveError
+from distillir.objectives._lists import check_shape, present, wide
 from distillir.objectives.contract import Output, Targets
-
-
-def representation_mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean over contexts of Σ_j (x_j − t_j)². Summed over V: a mean would shrink with the size of the vocabulary.
-
-    Args:
-        student, teacher: (B, V).
-    """
-    if student.shape != teacher.shape:
-        raise ObjectiveError(
-            f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}", "give two (B, V) tensors of one vocabulary"
-        )
-    return (student.float() - teacher.float()).square().sum(1).mean()
 
 
 @dataclass(frozen=True)
 class RepresentationMSE:
-    """`representation_mse` as an objective."""
+    """L = mean_b Σ_j (x_bj − t_bj)²: a sum over dimensions, a mean over contexts.
+
+    A mean over V = 30522 mostly zero dimensions would leave a gradient too small to see. ConvDR (Yu et al., arXiv
+    2105.04166) and LeCoRE fit the rewrite's representation this way.
+
+    Raises:
+        ObjectiveError: representations missing, of another shape, or not finite.
+    """
 
     name: ClassVar[str] = "representation_mse"
     reads_output: ClassVar[frozenset[str]] = frozenset({"vectors"})
     reads_targets: ClassVar[frozenset[str]] = frozenset({"vectors"})
 
     def __call__(self, output: Output, targets: Targets) -> Tensor:
-        """Scalar loss."""
-        assert output.vectors is not None  # check_pairing refused it before step 0
-        assert targets.vectors is not None
-        return representation_mse(output.vectors, targets.vectors)
+        student = present(self.name, "output.vectors", output.vectors)
+        teacher = present(self.name, "targets.vectors", targets.vectors)
+        check_shape(self.name, "teacher vectors", teacher, student)
+        if not teacher.isfinite().all():
+            raise ObjectiveError(
+                f"objective {self.name!r}: teacher vectors are not finite", "encode the rewrites again, in float32"
+            )
+        return (wide(student) - wide(teacher)).square().sum(1).mean()

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from distillir.training import Tick
 
@@ -59,7 +67,9 @@ class Stages:
                 task.append(self._progress.add_task(name, total=total, rate="", note=""))
             rate = done / max(1e-9, time.perf_counter() - begun)
             self._progress.update(task[0], completed=done, total=total, rate=f"{rate:,.0f}/s")
-            self._line(f"{name}: {done:,} of {total:,}, {rate:,.0f}/s, {(total - done) / rate:.0f} s left", done == total)
+            self._line(
+                f"{name}: {done:,} of {total:,}, {rate:,.0f}/s, {(total - done) / rate:.0f} s left", done == total
+            )
 
         return watch
 
@@ -75,7 +85,9 @@ class Stages:
             rate = f"{tick.steps_per_second:.1f} steps/s"
             self._progress.update(task[0], completed=tick.step, rate=rate, note=f"loss {tick.loss:.4f}{active}{dev}")
             left = (tick.steps - tick.step) / max(1e-9, tick.steps_per_second)
-            text = f"train: step {tick.step} of {tick.steps}, {rate}, {left:.0f} s left, loss {tick.loss:.4f}{active}{dev}"
+            text = (
+                f"train: step {tick.step} of {tick.steps}, {rate}, {left:.0f} s left, loss {tick.loss:.4f}{active}{dev}"
+            )
             self._line(text, tick.dev is not None or tick.step == tick.steps)
 
         return watch

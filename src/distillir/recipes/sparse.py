@@ -137,7 +137,9 @@ def run_sparse(recipe: SparseRecipe, *, quiet: bool = False) -> SparseRun:
         comparison = report = None
         if recipe.test is not None:
             stages.say("evaluate")
-            comparison, report = _evaluate(recipe, method, contexts["test"], corpus, documents, encoder, student, labelled, result)
+            comparison, report = _evaluate(
+                recipe, method, contexts["test"], corpus, documents, encoder, student, labelled, result
+            )
     return SparseRun(out, student, result, comparison, report)
 
 
@@ -161,7 +163,9 @@ def _fit(
     stages: Stages,
 ) -> tuple[SparseStudent, TrainResult]:
     checkpoints = recipe.out / "checkpoints"
-    told = json.dumps([method.model_dump(), asdict(settings), asdict(training), labelled.gold_share], default=str, sort_keys=True)
+    told = json.dumps(
+        [method.model_dump(), asdict(settings), asdict(training), labelled.gold_share], default=str, sort_keys=True
+    )
     mark = checkpoints / "settings.json"
     if mark.exists() and mark.read_text(encoding="utf-8") != told:
         stages.say("settings changed: training starts anew")
@@ -216,11 +220,19 @@ def _evaluate(
             bed.measure("last_turn", last_turn(encoder)),
             bed.measure("full_context", conversation(encoder)),
             bed.measure("untrained_gate", conversation(gate)),
-            bed.measure("teacher", rewrites(encoder, method.teachers, recipe.out / "rewrites"), note="reads the rewrite"),
+            bed.measure(
+                "teacher", rewrites(encoder, method.teachers, recipe.out / "rewrites"), note="reads the rewrite"
+            ),
             bed.measure("student", conversation(student), latency=latency),
         ]
         compared = compare(
-            systems, bed.qrels, bed.depth, bed.group, "untrained_gate", corpus=bed.corpus, seed=recipe.train_settings().seed
+            systems,
+            bed.qrels,
+            bed.depth,
+            bed.group,
+            "untrained_gate",
+            corpus=bed.corpus,
+            seed=recipe.train_settings().seed,
         )
         record = run_record(recipe, student, labelled, result)
         shown = examples(bed.contexts, systems, corpus, {"student": student, "untrained_gate": gate})

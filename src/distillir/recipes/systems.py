@@ -19,7 +19,9 @@ Queries = Callable[[Sequence[Context]], CSR]
 
 def last_turn(encoder: SparseStudent) -> Queries:
     """The open question alone."""
-    return lambda contexts: encoder.encode_queries([Conversation.from_pairs([], c.conversation.question) for c in contexts])
+    return lambda contexts: encoder.encode_queries(
+        [Conversation.from_pairs([], c.conversation.question) for c in contexts]
+    )
 
 
 def conversation(encoder: SparseStudent) -> Queries:
@@ -63,7 +65,9 @@ def teacher_weights(context: Context, teachers: Mapping[str, float]) -> dict[str
 
 def gated(source: str | Path, settings: SparseSettings, offset: float = 5.0) -> SparseStudent:
     """The untrained turn gate on a model: the zero-training product, and the baseline of every table."""
-    return SparseStudent.from_pretrained(source, replace(settings, gate=True, gate_offset=offset, turn_embeddings=False))
+    return SparseStudent.from_pretrained(
+        source, replace(settings, gate=True, gate_offset=offset, turn_embeddings=False)
+    )
 
 
 def search(queries: CSR, contexts: Sequence[Context], index: Index, k: int, where: str = "") -> Run:

@@ -1,32 +1,62 @@
-"""Penalties on query representations (B, V): pure functions, one number a batch."""
+"""Penalties on representations x (B, V), x ≥ 0. Each is a mean over the batch it sees.
+
+On several processes or accumulated batches, `flops` is not the mean of its parts: give it the global batch.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from distillir.errors import ObjectiveError
+
+_FLOOR = 0.1
+"""Σx below which `anti_zero` goes on as a straight line; a usable query has a sum of several units."""
 
 
 def l1(x: Tensor) -> Tensor:
     """mean_b Σ_j x_bj."""
-    return x.abs().sum(1).mean()
+    return _wide(x).sum(1).mean()
 
 
 def flops(x: Tensor) -> Tensor:
-    """Σ_j (mean_b x_bj)², the FLOPS regulariser (Paria et al. 2020, SPLADE)."""
-    return x.abs().mean(0).square().sum()
+    """Σ_j (mean_b x_bj)²: falls fastest where dimensions are evenly used. Paria et al., arXiv 2004.05665."""
+    return _wide(x).mean(0).square().sum()
 
 
 def expected_flops(x: Tensor, document_share: Tensor) -> Tensor:
-    """mean_b Σ_j P_d(j)·x_bj: the surrogate of flops@corpus, whose true count has no gradient.
+    """mean_b Σ_j P_d(j)·x_bj: the smooth stand-in for `flops_at_corpus` when documents are frozen.
 
     Args:
-        document_share: (V,) share of the collection's documents with a weight on j.
+        x: (B, V) query representations.
+        document_share: (V,) share of the collection's documents with a weight on each dimension.
     """
-    return (x.abs() * document_share).sum(1).mean()
+    return (_wide(x) * share_like(document_share, x)).sum(1).mean()
 
 
 def anti_zero(x: Tensor) -> Tensor:
-    """mean_b 1/(Σ_j x_bj)²: keeps a query from collapsing to zero (DiSCo's released training).
+    """mean_b 1/(Σ_j x_bj)²: keeps a query from losing its last dimension (DiSCo, arXiv 2410.14609, released training).
 
-    The sum is bounded below at 0.01: at zero there is no gradient to follow anyway.
+    Below Σ = 0.1 the tangent there continues it, so that a zero query gives 300 instead of an infinite loss.
     """
-    return (1 / x.sum(1).clamp(min=0.01).square()).mean()
+    total = _wide(x).sum(1)
+    safe = total.clamp(min=_FLOOR)
+    return torch.where(total >= _FLOOR, safe**-2, 3 / _FLOOR**2 - 2 * total / _FLOOR**3).mean()
+
+
+def share_like(document_share: Tensor, x: Tensor) -> Tensor:
+    """The share beside x, once it is known to be one number a dimension.
+
+    Raises:
+        ObjectiveError: another width than the representations'.
+    """
+    if document_share.shape != x.shape[1:]:
+        raise ObjectiveError(
+            f"document share {tuple(document_share.shape)} beside representations {tuple(x.shape)}",
+            "take the share from vectors of the same vocabulary",
+        )
+    return document_share.to(device=x.device, dtype=_wide(x).dtype)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

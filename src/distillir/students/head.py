@@ -4,7 +4,7 @@ The (B, L, V) cube of logits is never built. log1p∘relu is monotone, so it com
 forward walks blocks of vocabulary entries and keeps each block's maxima, the backward touches only the arg-max token
 of each active dimension (x > 0), because nothing else carries gradient.
 
-B contexts, L tokens a context, H hidden width, V vocabulary entries. SPLADE: Formal et al., arXiv 2109.10086, eq. 1–2.
+B contexts, L tokens a context, H hidden width, V vocabulary entries. SPLADE: Formal et al., arXiv 2109.10086.
 """
 
 from __future__ import annotations

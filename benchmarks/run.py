@@ -1,0 +1,70 @@
+"""`scripts/bench NAME`: run a benchmark, keep its result with what it was measured on, print it as the last line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from distillir.errors import DistillirError
+from distillir.recipes.record import commit, versions
+
+BENCHMARKS = {
+    "mtrag": "students, teachers and baselines on MTRAG and DSTC11 (needs --data); --full: 2x2 and cross-validation",
+    "train_step": "time and memory of one training step against the published and the usual way",
+}
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    model = ""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else ""
+    return {"processor": model or platform.machine(), "cores": os.cpu_count(), "system": platform.system()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, keep, print."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Benchmarks:\n" + "\n".join(f"  {name:<12} {text}" for name, text in BENCHMARKS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=BENCHMARKS, help="which one")
+    parser.add_argument("--data", type=Path, help="folder of the public data sets")
+    parser.add_argument("--full", action="store_true", help="the whole table, rather than at most ten minutes of it")
+    chosen = parser.parse_args(argv)
+    started = time.time()
+    try:
+        result = import_module(f"benchmarks.{chosen.name}").run(chosen.data, chosen.full)
+    except DistillirError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    kept = {
+        "result": result,
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine(),
+        "seconds": round(time.time() - started, 1),
+        "full": chosen.full,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    name = f"{chosen.name}{'_full' if chosen.full else ''}.json"
+    (RESULTS / name).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

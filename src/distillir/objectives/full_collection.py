@@ -1,0 +1,216 @@
+"""KLD over every document of a collection, from an inverted copy of its vectors.
+
+A score changes only with the documents that hold one of the query's active dimensions, so forward and backward walk
+those dimensions' postings: Σ_{j active} |postings of j| operations a query, its `flops_at_corpus` times N. The result
+is exact. A dimension that is off gets no gradient, as it gets none through the head's relu.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from distillir.errors import ObjectiveError
+from distillir.objectives._lists import check_shape, present, wide
+from distillir.objectives.contract import Output, Targets
+from distillir.objectives.kld import check_temperature
+from distillir.objectives.temperature import entropy_temperature
+from distillir.vectors import Postings
+
+Scores = list[NDArray[np.float32]]
+"""One query's score of every document, an array a shard."""
+
+
+class TeacherProfile(NamedTuple):
+    """How a teacher spreads its mass over a collection at a temperature.
+
+    Attributes:
+        effective_documents: (B,) exp(entropy).
+        mass: (B,) share held by its best `depth` documents; far below 1, a student that lists only those is taught a
+            different distribution.
+        depth: documents counted in `mass`.
+    """
+
+    effective_documents: Tensor
+    mass: Tensor
+    depth: int
+
+
+def full_collection_kld(
+    student: Tensor, teacher: Tensor, shards: Sequence[Postings], tau: Tensor | float = 1.0
+) -> Tensor:
+    """KL(p_T ‖ p_S) of each context over all N documents of the shards, p = softmax(q·d/τ).
+
+    Works on the processor, one context at a time, in 8 N bytes. At τ = 1 the N documents of score zero outweigh a
+    teacher whose best score is below ln N: see `collection_temperature`.
+
+    Args:
+        student: (B, V) query representations; the gradient goes to their active dimensions.
+        teacher: (B, V) teacher representations.
+        shards: inverted copies of the collection's shards, of V dimensions.
+        tau: one temperature, or (B,).
+
+    Returns:
+        (B,) divergences in nats.
+
+    Raises:
+        ObjectiveError: shapes or vocabularies that differ, or a teacher that is not finite.
+    """
+    _check(teacher, shards)
+    check_shape(FullCollectionKLD.name, "teacher vectors", teacher, student)
+    each = torch.as_tensor(tau, dtype=torch.float64).detach().cpu().expand(len(student))
+    return cast(Tensor, _FullCollectionKLD.apply(student, teacher, tuple(shards), each))  # type: ignore[no-untyped-call]
+
+
+def collection_temperature(teacher: Tensor, shards: Sequence[Postings], effective_documents: float) -> Tensor:
+    """(B,) temperatures at which each teacher query has so many effective documents in the collection.
+
+    Raises:
+        ObjectiveError: a teacher query that scores all documents alike, such as an empty one.
+    """
+    _check(teacher, shards)
+    rows = sum(shard.rows for shard in shards)
+    found = []
+    for vector in teacher.detach():
+        scores = np.concatenate(_scores(vector, shards))
+        # documents of score zero are one entry that stands for all of them
+        hit = scores[scores != 0]
+        copies = np.append(np.ones(len(hit)), rows - len(hit))
+        listed = torch.from_numpy(np.append(hit, np.float32(0)))[None]
+        weight = torch.from_numpy(copies)[None]
+        found.append(entropy_temperature(listed, weight > 0, effective_documents, weight))
+    return torch.cat(found)
+
+
+def teacher_profile(
+    teacher: Tensor, shards: Sequence[Postings], tau: Tensor | float, depth: int = 1000
+) -> TeacherProfile:
+    """Effective documents and mass of the best `depth` documents, for choosing τ.
+
+    Raises:
+        ObjectiveError: a vocabulary that differs, or a teacher that is not finite.
+    """
+    _check(teacher, shards)
+    each = torch.as_tensor(tau, dtype=torch.float64).detach().cpu().expand(len(teacher)).tolist()
+    effective, mass = [], []
+    for vector, t in zip(teacher.detach(), each, strict=True):
+        scores = np.concatenate(_scores(vector, shards))
+        p = np.exp(scores / t - _log_sum_exp([scores], t))
+        effective.append(float(np.exp(-np.sum(p * np.log(p, where=p > 0, out=np.zeros_like(p)), dtype=np.float64))))
+        best = p if depth >= len(p) else np.partition(p, len(p) - depth)[len(p) - depth :]
+        mass.append(float(best.sum(dtype=np.float64)))
+    return TeacherProfile(torch.tensor(effective), torch.tensor(mass), depth)
+
+
+@dataclass(frozen=True)
+class FullCollectionKLD:
+    """L = mean over contexts of KL(p_T ‖ p_S) over the whole collection; no candidates are drawn.
+
+    Attributes:
+        shards: inverted copies of the collection's shards.
+        tau: temperature, or "entropy": per context, the one at which the teacher has `effective_documents`.
+        effective_documents: exp(entropy) of the teacher's distribution that "entropy" aims at.
+
+    Raises:
+        ObjectiveError: see `full_collection_kld` and `collection_temperature`.
+    """
+
+    name: ClassVar[str] = "full_collection_kld"
+    reads_output: ClassVar[frozenset[str]] = frozenset({"vectors"})
+    reads_targets: ClassVar[frozenset[str]] = frozenset({"vectors"})
+
+    shards: tuple[Postings, ...]
+    tau: float | Literal["entropy"] = "entropy"
+    effective_documents: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_temperature(self.name, self.tau, self.effective_documents)
+
+    def __call__(self, output: Output, targets: Targets) -> Tensor:
+        student = present(self.name, "output.vectors", output.vectors)
+        teacher = present(self.name, "targets.vectors", targets.vectors)
+        tau: Tensor | float
+        if self.tau == "entropy":
+            tau = collection_temperature(teacher, self.shards, self.effective_documents)
+        else:
+            tau = self.tau
+        return full_collection_kld(student, teacher, self.shards, tau).mean()
+
+
+class _FullCollectionKLD(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, shards: tuple[Postings, ...], tau: Tensor) -> Tensor:
+        divergences, slopes = [], []
+        for x, t, temperature in zip(student, teacher, tau.tolist(), strict=True):
+            mine, theirs = _scores(x, shards), _scores(t, shards)
+            log_mine, log_theirs = _log_sum_exp(mine, temperature), _log_sum_exp(theirs, temperature)
+            total = log_mine - log_theirs
+            for i, (s, target) in enumerate(zip(mine, theirs, strict=True)):
+                p = np.exp(target / temperature - log_theirs)
+                total += float(np.sum(p * (target - s), dtype=np.float64)) / temperature
+                mine[i] = (np.exp(s / temperature - log_mine) - p) / temperature  # dKL/ds of each document
+            divergences.append(total)
+            if ctx.needs_input_grad[0]:
+                slopes.append(_to_dimensions(x, mine, shards))
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(student.detach().nonzero(), torch.cat(slopes))
+        ctx.like = student.shape, student.dtype, student.device
+        return torch.tensor(divergences, dtype=wide(student).dtype, device=student.device)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        places, slopes = ctx.saved_tensors
+        shape, dtype, device = ctx.like
+        total = torch.zeros(shape, dtype=grad.dtype, device=device)
+        rows, dimensions = places.unbind(1)
+        total[rows, dimensions] = grad[rows] * slopes.to(grad)
+        return total.to(dtype), None, None, None
+
+
+def _scores(vector: Tensor, shards: Sequence[Postings]) -> Scores:
+    """Dot product of one query with every document."""
+    active = vector.detach().nonzero().view(-1)
+    indices, values = active.cpu().numpy(), vector.detach()[active].float().cpu().numpy()
+    return [shard.scores(indices, values) for shard in shards]
+
+
+def _to_dimensions(vector: Tensor, slopes: Scores, shards: Sequence[Postings]) -> Tensor:
+    """(active,) Σ_d slope_d·w_dj for each active dimension j: the way back from scores to the query."""
+    out = []
+    for j in vector.detach().nonzero().view(-1).tolist():
+        total = 0.0
+        for shard, slope in zip(shards, slopes, strict=True):
+            documents, held = shard.dimension(j)
+            total += float(held @ slope[documents])
+        out.append(total)
+    return torch.tensor(out, dtype=torch.float64)
+
+
+def _log_sum_exp(scores: Scores, tau: float) -> float:
+    """Log-sum-exp of s/τ over all shards, each folded into the sum of those before."""
+    total = -np.inf
+    for shard in scores:
+        if len(shard):
+            top = float(shard.max()) / tau
+            total = np.logaddexp(total, top + np.log(np.exp(shard / tau - top).sum(dtype=np.float64)))
+    return float(total)
+
+
+def _check(teacher: Tensor, shards: Sequence[Postings]) -> None:
+    if not sum(shard.rows for shard in shards):
+        raise ObjectiveError("a divergence over a collection without documents", "encode the collection first")
+    if wrong := {shard.dim for shard in shards} - {teacher.shape[-1]}:
+        raise ObjectiveError(
+            f"a collection of {', '.join(map(str, sorted(wrong)))} dimensions for vectors of {teacher.shape[-1]}",
+            "encode the collection with a model of the student's vocabulary",
+        )
+    if not teacher.isfinite().all():
+        raise ObjectiveError("teacher vectors are not finite", "encode the rewrites again, in float32")
