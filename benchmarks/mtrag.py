@@ -41,7 +41,7 @@ def run(data: Path | None, full: bool) -> dict[str, Any]:
     """The table; with `full`, the 2x2 and the cross-validation too."""
     if data is None:
         raise ConfigError("mtrag needs the data sets", "give --data DIR")
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     material = load(data)
     beds = material.beds()
     gate = gated(resolve(MODEL), PLAIN)
@@ -63,7 +63,7 @@ def run(data: Path | None, full: bool) -> dict[str, Any]:
         "splits": {name: rows(t) for name, t in {**tables, "dstc11_entity": entity}.items() if name != "test"},
     }
     if full:
-        from benchmarks.mtrag_full import study  # noqa: PLC0415 - hours, and only asked for by --full
+        from benchmarks.mtrag_full import study
 
         result["full"] = study(material)
     return result
@@ -116,7 +116,7 @@ def within_entity(
 ) -> Comparison:
     """DSTC11 as it is meant to be used: only the snippets of the hotel or restaurant spoken of."""
     corpus, documents = material.corpora["dstc11"], material.documents["dstc11"]
-    groups = corpus.groups
+    groups = corpus.groups()
     postings = documents.invert()
     queries: dict[str, Queries] = {
         "last_turn": last_turn(material.encoder),

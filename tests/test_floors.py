@@ -29,7 +29,7 @@ FLOORS = {
     "search": 6,
     "evaluation": 6,
     "recipes": 7,
-    "quickstart": 7,
+    "quickstart": 8,
     "serving": 8,
     "adapters": 8,
     "cli": 8,

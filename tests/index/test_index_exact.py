@@ -10,6 +10,7 @@ import pytest
 
 from distillir.errors import SearchIndexError
 from distillir.index import SparseQuery, create_index, open_index
+from distillir.index import exact as exact_module
 from distillir.index import segment as segment_module
 from distillir.index.exact import ExactIndex
 from distillir.vectors import SparseVectors, SparseVectorsWriter, csr_from_rows
@@ -83,6 +84,23 @@ def test_a_reader_follows_the_writer(tmp_path):
         writer.optimize()
         assert len(ids(reader, k=20)) == 5
         assert reader.payloads(["5"]) == [{"i": 5}]
+
+
+def test_a_reader_that_reads_a_state_just_before_it_is_merged_away_reads_again(tmp_path, monkeypatch):
+    with create_index(tmp_path / "i", "exact", dim=DIM) as writer, open_index(tmp_path / "i") as reader:
+        writer.add(["a", "b", "c"], csr({1: 1.0}, {1: 2.0}, {1: 3.0}))
+        real, calls = exact_module.load_snapshot, []
+
+        def late(*arguments):
+            calls.append(1)
+            if len(calls) == 1:
+                writer.delete(["a"])
+                writer.optimize()
+            return real(*arguments)
+
+        monkeypatch.setattr(exact_module, "load_snapshot", late)
+        assert ids(reader) == ["c", "b"]
+        assert len(calls) == 2
 
 
 def test_the_writer_lock_passes_on(tmp_path):

@@ -52,7 +52,7 @@ class FusionPlan:
         return {name: weight / total for name, weight in present.items()}
 
     def matrix(self, available: Sequence[Collection[str]]) -> npt.NDArray[np.float64]:
-        """(B, T) weights by context and teacher, in the order of `weights`; rows sum to 1, or to 0 without a teacher."""
+        """(B, T) weights by context and teacher, in the order of `weights`; a row sums to 1, without teachers to 0."""
         rows = [self.weights_for(names) for names in available]
         table = [[row.get(name, 0.0) for name in self.weights] for row in rows]
         return np.array(table, dtype=np.float64).reshape(len(rows), len(self.weights))

@@ -1,4 +1,8 @@
-"""Rewrites that exist already become labels, once, however often they are imported."""
+"""Rewrites that exist already become labels, once, however often they are imported.
+
+Their key holds the context's id besides its messages: people often know more than the messages show (an article's
+title), so one question, "Where was he born?", rightly has another rewrite in another conversation.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ CHUNK = 500
 
 
 def import_rewrites(store: LabelStore, contexts: Iterable[Context], teacher: str = HUMAN, model: str = HUMAN) -> Counts:
-    """Store what `context.rewrites[teacher]` says, keyed by the context's messages; a second import changes nothing.
+    """Store what `context.rewrites[teacher]` says, keyed by the context; a second import changes nothing.
 
     Args:
         store: where to.
@@ -23,7 +27,7 @@ def import_rewrites(store: LabelStore, contexts: Iterable[Context], teacher: str
         model: who made them, for the label card: a data set's name and version, or a model.
 
     Raises:
-        LabelError: the store has another rewrite for the same messages, teacher and model.
+        LabelError: the store has another rewrite for the same context, messages, teacher and model.
     """
     counts, batch = Counts(), _Batch(store)
     for context in contexts:
@@ -32,7 +36,7 @@ def import_rewrites(store: LabelStore, contexts: Iterable[Context], teacher: str
         if not text.strip():
             counts.dropped[f"no rewrite of {teacher!r}"] += 1
             continue
-        request = LabelRequest(teacher, model, IMPORTED, context.conversation.messages(), context_id=context.id)
+        request = LabelRequest(teacher, model, IMPORTED, _input(context), context_id=context.id)
         batch.add(request, Label("rewrite", text, raw=text))
     counts.noted["already there"] += batch.flush()
     counts.noted = +counts.noted
@@ -55,7 +59,7 @@ def import_llm_rewrites(
     without one are dropped.
 
     Raises:
-        LabelError: the store has another rewrite for the same messages, model, prompt and parameters.
+        LabelError: the store has another rewrite for the same context, messages, model, prompt and parameters.
     """
     counts, batch = Counts(), _Batch(store)
     for context in contexts:
@@ -73,14 +77,16 @@ def import_llm_rewrites(
         else:
             counts.dropped["no reply"] += 1
             continue
-        asked = context.conversation.messages()
-        request = LabelRequest(
-            teacher, model, prompt_version, asked, parameters=dict(parameters or {}), context_id=context.id
-        )
+        how = dict(parameters or {})
+        request = LabelRequest(teacher, model, prompt_version, _input(context), how, context_id=context.id)
         batch.add(request, label)
     counts.noted["already there"] += batch.flush()
     counts.noted = +counts.noted
     return counts
+
+
+def _input(context: Context) -> dict[str, Any]:
+    return {"context": context.id, "messages": context.conversation.messages()}
 
 
 class _Batch:

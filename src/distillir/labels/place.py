@@ -8,8 +8,9 @@ from pathlib import Path
 from distillir.errors import LabelError
 
 NETWORK = frozenset(
-    "afs beegfs ceph cifs davfs fuse.ceph fuse.davfs2 fuse.gcsfuse fuse.glusterfs fuse.rclone fuse.s3fs fuse.sshfs "
-    "glusterfs gpfs lustre ncpfs nfs nfs4 orangefs smb2 smb3 smbfs".split()
+    {"afs", "beegfs", "ceph", "cifs", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs"}
+    | {"smb2", "smb3", "smbfs", "fuse.ceph", "fuse.davfs2", "fuse.gcsfuse", "fuse.glusterfs", "fuse.rclone"}
+    | {"fuse.s3fs", "fuse.sshfs"}
 )
 MOUNTS = Path("/proc/self/mounts")
 

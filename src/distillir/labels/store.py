@@ -227,7 +227,8 @@ class LabelStore:
         Of a context whose input changed, the label of the latest request counts.
 
         Raises:
-            LabelError: the teacher has labels of several models, prompts or parameters and none was named.
+            LabelError: labels of one model made with several prompts or parameters, or of several models for
+                one context, and none was named. Several models for different contexts (data sets) are fine.
         """
         with self._reading() as db:
             found = db.execute(
@@ -236,12 +237,7 @@ class LabelStore:
                 "AND coalesce(?, prompt_version) = prompt_version ORDER BY seq",
                 (teacher, kind, sample_index, model, prompt_version),
             ).fetchall()
-        ways = {row[3:] for row in found}
-        if len(ways) > 1:
-            raise LabelError(
-                f"teacher {teacher!r} has {kind} labels made in {len(ways)} ways: {sorted(ways)}",
-                "name the model and prompt_version, or give each way its own teacher name",
-            )
+        _refuse_mixture(teacher, found)
         latest = {row[0]: row[1:3] for row in found}
         return {context: json.loads(value) for context, (value, status) in latest.items() if status != "malformed"}
 
@@ -281,6 +277,22 @@ class LabelStore:
             raise LabelError(f"{self.path} is no label store or a damaged one: {error}", "restore a copy") from error
         except OSError as error:
             raise LabelError(f"{self.path}: {error.strerror or error}", "check folder, rights and space") from error
+
+
+def _refuse_mixture(teacher: str, found: Iterable[Sequence[str]]) -> None:
+    """Labels of one teacher that must not be mixed: rows of (context, value, status, model, prompt version, parameters)."""
+    cure = "name the model and prompt_version, or give each its own teacher name"
+    ways: dict[str, tuple[str, str]] = {}
+    models: dict[str, str] = {}
+    for context, _, _, model, *way in found:
+        first = ways.setdefault(model, (way[0], way[1]))
+        if first != (way[0], way[1]):
+            raise LabelError(
+                f"labels of {teacher!r} by {model!r} were made in two ways, {first} and {tuple(way)}", cure
+            )
+        other = models.setdefault(context, model)
+        if other != model:
+            raise LabelError(f"context {context!r} has labels of {teacher!r} by {other!r} and by {model!r}", cure)
 
 
 def _missing(db: sqlite3.Connection, requests: Iterable[LabelRequest]) -> list[LabelRequest]:

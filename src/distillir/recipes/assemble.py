@@ -17,17 +17,22 @@ from distillir.sampling import DRAWS, Candidates, CandidateSampler, RankedPool, 
 from distillir.sampling.draw import Draw
 from distillir.training.loop import Penalty
 from distillir.training.sparse_data import ScoreRule
+from distillir.vectors import SparseVectors
 
 PENALTIES: dict[str, Penalty] = {"l1": sparsity.l1, "flops": sparsity.flops, "anti_zero": sparsity.anti_zero}
 
 
-def build_objective(method: Method) -> Objective:
-    """The weighted sum a method names."""
+def build_objective(method: Method, documents: SparseVectors) -> Objective:
+    """The weighted sum a method names; `documents` serve objectives over the whole collection."""
+    whole = objectives.FullCollectionKLD
+    known = {**objectives.OBJECTIVES, whole.name: whole}
     parts = []
     for name, options in method.objective.items():
-        chosen = dict(options)
+        chosen: dict[str, Any] = dict(options)
         weight = chosen.pop("weight", 1.0)
-        parts.append((float(weight), _make("objective", name, objectives.OBJECTIVES, chosen)))
+        if name == whole.name:
+            chosen["shards"] = (documents.invert(),)
+        parts.append((float(weight), _make("objective", name, known, chosen)))
     if not parts:
         raise ConfigError("the method names no objective", "give at least one")
     summed: Objective = objectives.WeightedSum(tuple(parts))

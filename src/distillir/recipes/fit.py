@@ -18,6 +18,7 @@ from distillir.students.sparse import SparseSettings, SparseStudent
 from distillir.training import SparseData, Tick, TrainResult, TrainSettings, train
 from distillir.training.loop import Evaluate
 from distillir.vectors import CSR, SparseVectors
+from distillir.vectors.csr import take_rows
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class Labelled:
     pool: RankedPool | None
     golds: tuple[np.ndarray, ...]
     gold_share: dict[str, float]
+
+    def take(self, rows: Sequence[int]) -> Labelled:
+        """Some of the contexts, in the given order; nothing is computed again."""
+        contexts = tuple(self.contexts[i] for i in rows)
+        golds = tuple(self.golds[i] for i in rows)
+        teacher = take_rows(self.teacher.indptr, self.teacher.indices, self.teacher.values, np.asarray(rows, np.int64))
+        share = gold_share((c.source, g) for c, g in zip(contexts, golds, strict=True))
+        return Labelled(contexts, teacher, self.pool, golds, share)
 
 
 def label(
@@ -100,7 +109,7 @@ def fit(
     result = train(
         student,
         data,
-        build_objective(method),
+        build_objective(method, documents),
         training,
         penalties=build_penalties(method),
         evaluate=judge,
