@@ -80,12 +80,15 @@ def student(material: Material, dev: TestBed, name: str) -> SparseStudent:
             dev_text = "" if tick.dev is None else f", dev {tick.dev:.4f}"
             say(f"  {tick.step}/{tick.steps} loss {tick.loss:.3f}, {tick.active or 0:.0f} active{dev_text}")
 
+    settings = replace(PLAIN, gate=name == "student")
+    if name == "disco":  # as published: the oldest fall off, nothing is shortened
+        settings = replace(settings, render=replace(settings.render, budget="newest_first"))
     trained, _ = fit(
         resolve(MODEL),
         labelled,
         material.pooled,
         method,
-        replace(PLAIN, gate=name == "student"),
+        settings,
         TRAINING,
         evaluate=lambda s: dev.figure(conversation(s)),
         watch=watch,

@@ -28,7 +28,7 @@ from distillir.recipes.systems import Queries, conversation, gated, last_turn, r
 from distillir.students import resolve
 from distillir.training import TrainSettings
 
-FOLDS, SEEDS, OUTSIDE, STEPS = 5, (1, 2, 3), 1500, 75
+FOLDS, SEEDS, OUTSIDE, STEPS = 5, (1, 2, 3), 1000, 50
 MEASURES = ("R@10", "R@100", "nDCG@10", "RR")
 STEP_SETTINGS: dict[str, Any] = {
     "epochs": 2,

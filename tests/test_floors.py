@@ -30,9 +30,9 @@ FLOORS = {
     "evaluation": 6,
     "recipes": 7,
     "quickstart": 8,
-    "serving": 8,
-    "adapters": 8,
-    "cli": 8,
+    "serving": 9,
+    "adapters": 9,
+    "cli": 9,
 }
 FACADE = "distillir"  # the package's own __init__: names on the front door, which nothing inside goes through
 ONE_ROOM = {("rendering", "conversation")}  # two files of one room: a conversation and how it is laid out

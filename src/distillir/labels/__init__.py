@@ -2,8 +2,17 @@
 
 from distillir.labels.fusion import FusionPlan, fuse_linear, fuse_max, fuse_min, mean_weights
 from distillir.labels.imports import import_llm_rewrites, import_rewrites
-from distillir.labels.records import Kind, Label, LabelRequest, Status, canonical_json, prompt_version
-from distillir.labels.store import LabelStore, StoredLabel, TeacherSummary
+from distillir.labels.records import (
+    Kind,
+    Label,
+    LabelRequest,
+    Status,
+    StoredLabel,
+    TeacherSummary,
+    canonical_json,
+    prompt_version,
+)
+from distillir.labels.store import LabelStore
 
 __all__ = [
     "FusionPlan",

@@ -123,6 +123,38 @@ class Label:
             raise LabelError(f"tokens, seconds and cost are {spent}", "give finite amounts of 0 or more")
 
 
+@dataclass(frozen=True)
+class StoredLabel:
+    """A label with what was asked for it; the input itself is kept as a hash."""
+
+    key: str
+    teacher: str
+    model: str
+    prompt_version: str
+    parameters: dict[str, Any]
+    sample_index: int
+    input_hash: str
+    context_ids: tuple[str, ...]
+    label: Label
+
+
+@dataclass(frozen=True)
+class TeacherSummary:
+    """What one teacher, model and prompt gave and cost; `takeovers` calls were possibly paid twice."""
+
+    teacher: str
+    model: str
+    prompt_version: str
+    ok: int
+    repaired: int
+    malformed: int
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+    cost: float
+    takeovers: int
+
+
 def _fits(kind: Kind, value: Any) -> bool:
     if kind in ("rewrite", "response"):
         return isinstance(value, str) and bool(value.strip())

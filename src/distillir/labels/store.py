@@ -7,60 +7,22 @@ at once: transactions are short, and leases keep two of them from asking the sam
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from distillir.errors import LabelError
-from distillir.labels.place import refuse_network_place
-from distillir.labels.records import Kind, Label, LabelRequest, canonical_json
-from distillir.labels.schema import prepare
+from distillir.labels.database import Database
+from distillir.labels.records import Kind, Label, LabelRequest, StoredLabel, TeacherSummary, canonical_json
 
 LABEL_COLUMNS = "kind, value, raw, status, model_id, tokens_in, tokens_out, seconds, cost, created"
 PAGE = 500
 
 
-@dataclass(frozen=True)
-class StoredLabel:
-    """A label with what was asked for it; the input itself is kept as a hash."""
-
-    key: str
-    teacher: str
-    model: str
-    prompt_version: str
-    parameters: dict[str, Any]
-    sample_index: int
-    input_hash: str
-    context_ids: tuple[str, ...]
-    label: Label
-
-
-@dataclass(frozen=True)
-class TeacherSummary:
-    """What one teacher, model and prompt gave and cost; `takeovers` calls were possibly paid twice."""
-
-    teacher: str
-    model: str
-    prompt_version: str
-    ok: int
-    repaired: int
-    malformed: int
-    tokens_in: int
-    tokens_out: int
-    seconds: float
-    cost: float
-    takeovers: int
-
-
-class LabelStore:
+class LabelStore(Database):
     """Open or create the store at `path`; usable as a context manager and from several threads.
 
     Args:
@@ -72,43 +34,16 @@ class LabelStore:
     """
 
     def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self._clock = clock
-        self._lock = threading.RLock()
-        self._process = os.getpid()
-        refuse_network_place(self.path)
-        with self._explained():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            try:
-                # Labels are paid for: a commit waits for the disk.
-                self._db.execute("PRAGMA synchronous = FULL")
-                prepare(self._db, self.path)
-                if self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-                    raise LabelError(f"{self.path}: no write-ahead log here", "put the label store on a local disk")
-            except BaseException:
-                self._db.close()
-                raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __len__(self) -> int:
-        with self._reading() as db:
+        with self.reading() as db:
             return int(db.execute("SELECT count(*) FROM labels").fetchone()[0])
 
     def get(self, key: str) -> Label | None:
         """The label of a request's key, None if it was never committed."""
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute(f"SELECT {LABEL_COLUMNS} FROM labels WHERE key = ?", (key,)).fetchone()  # noqa: S608
         return None if row is None else _label(row)
 
@@ -126,7 +61,7 @@ class LabelStore:
         """
         rows = [(request, label, canonical_json(label.value)) for request, label in pairs]
         new = 0
-        with self._writing() as db:
+        with self.writing() as db:
             for request, label, value in rows:
                 there = db.execute("SELECT kind, value FROM labels WHERE key = ?", (request.key,)).fetchone()
                 if there is None:
@@ -147,8 +82,11 @@ class LabelStore:
 
         The contexts of all requests are noted, so that contexts with one input share its label.
         """
-        with self._writing() as db:
-            return _missing(db, requests)
+        wanted: dict[str, LabelRequest] = {}
+        for chunk in _chunks(requests):
+            with self.writing() as db:
+                wanted |= {request.key: request for request in _missing(db, chunk) if request.key not in wanted}
+        return list(wanted.values())
 
     def claim(self, requests: Iterable[LabelRequest], worker: str, ttl: float) -> list[LabelRequest]:
         """Lease the missing requests that nobody else holds, for `ttl` seconds, and return them.
@@ -162,29 +100,24 @@ class LabelStore:
         """
         if ttl <= 0:
             raise LabelError(f"a lease of {ttl} seconds", "give it longer than a call takes")
-        held = []
-        with self._writing() as db:
-            now = self._clock()
-            for request in _missing(db, requests):
-                lease = db.execute("SELECT worker, until FROM leases WHERE key = ?", (request.key,)).fetchone()
-                if lease and lease[0] != worker:
-                    if lease[1] > now:
-                        continue
-                    asked = (request.key, request.teacher, request.model, request.prompt_version, worker)
-                    db.execute("INSERT INTO takeovers VALUES (?, ?, ?, ?, ?)", asked)
-                db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (request.key, worker, now + ttl))
-                held.append(request)
-        return held
+        held: dict[str, LabelRequest] = {}
+        for chunk in _chunks(requests):
+            with self.writing() as db:
+                now = self._clock()
+                for request in _missing(db, chunk):
+                    if _lease(db, request, worker, now, now + ttl):
+                        held.setdefault(request.key, request)
+        return list(held.values())
 
     def release(self, requests: Iterable[LabelRequest], worker: str) -> None:
         """Give back what `worker` holds of these, unasked."""
-        with self._writing() as db:
-            for request in requests:
-                db.execute("DELETE FROM leases WHERE key = ? AND worker = ?", (request.key, worker))
+        held = [(request.key, worker) for request in requests]
+        with self.writing() as db:
+            db.executemany("DELETE FROM leases WHERE key = ? AND worker = ?", held)
 
     def teachers(self) -> list[TeacherSummary]:
         """Counts, tokens, time and cost of each teacher, model and prompt version."""
-        with self._reading() as db:
+        with self.reading() as db:
             found = db.execute(
                 "SELECT teacher, model, prompt_version, sum(status = 'ok'), sum(status = 'repaired'), "
                 "sum(status = 'malformed'), sum(tokens_in), sum(tokens_out), sum(seconds), sum(cost), "
@@ -198,7 +131,7 @@ class LabelStore:
         """Labels in the order of storing, some hundred in memory at a time; writers are not held up."""
         last = 0
         while True:
-            with self._reading() as db:
+            with self.reading() as db:
                 page = db.execute(
                     "SELECT rowid, key, teacher, model, prompt_version, parameters, sample_index, input_hash, "  # noqa: S608
                     f"{LABEL_COLUMNS} FROM labels WHERE rowid > ? AND coalesce(?, teacher) = teacher "
@@ -230,7 +163,7 @@ class LabelStore:
             LabelError: labels of one model made with several prompts or parameters, or of several models for
                 one context, and none was named. Several models for different contexts (data sets) are fine.
         """
-        with self._reading() as db:
+        with self.reading() as db:
             found = db.execute(
                 "SELECT context_id, value, status, model, prompt_version, parameters FROM uses JOIN labels USING (key) "
                 "WHERE teacher = ? AND kind = ? AND sample_index = ? AND coalesce(?, model) = model "
@@ -245,42 +178,9 @@ class LabelStore:
         """Context id -> rewritten question, as `values`."""
         return self.values(teacher, "rewrite", model=model, prompt_version=prompt_version)
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._explained():
-            if os.getpid() != self._process:
-                raise LabelError(f"{self.path} was opened by another process", "open the store after forking")
-            yield self._db
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            cure = "another process writes for too long" if "locked" in str(error) else "check folder, rights and space"
-            raise LabelError(f"{self.path}: {error}", cure) from error
-        except sqlite3.ProgrammingError as error:
-            raise LabelError(f"{self.path}: {error}", "the store is closed; open it again") from error
-        except sqlite3.DatabaseError as error:
-            raise LabelError(f"{self.path} is no label store or a damaged one: {error}", "restore a copy") from error
-        except OSError as error:
-            raise LabelError(f"{self.path}: {error.strerror or error}", "check folder, rights and space") from error
-
 
 def _refuse_mixture(teacher: str, found: Iterable[Sequence[str]]) -> None:
-    """Labels of one teacher that must not be mixed: rows of (context, value, status, model, prompt version, parameters)."""
+    """Refuse rows (context, value, status, model, prompt version, parameters) that do not go together."""
     cure = "name the model and prompt_version, or give each its own teacher name"
     ways: dict[str, tuple[str, str]] = {}
     models: dict[str, str] = {}
@@ -293,6 +193,23 @@ def _refuse_mixture(teacher: str, found: Iterable[Sequence[str]]) -> None:
         other = models.setdefault(context, model)
         if other != model:
             raise LabelError(f"context {context!r} has labels of {teacher!r} by {other!r} and by {model!r}", cure)
+
+
+def _chunks(requests: Iterable[LabelRequest]) -> Iterator[list[LabelRequest]]:
+    """Short transactions: some hundred requests each, made before the transaction begins."""
+    every = list(requests)
+    yield from (every[i : i + PAGE] for i in range(0, len(every), PAGE))
+
+
+def _lease(db: sqlite3.Connection, request: LabelRequest, worker: str, now: float, until: float) -> bool:
+    lease = db.execute("SELECT worker, until FROM leases WHERE key = ?", (request.key,)).fetchone()
+    if lease and lease[0] != worker:
+        if lease[1] > now:
+            return False
+        asked = (request.key, request.teacher, request.model, request.prompt_version, worker)
+        db.execute("INSERT INTO takeovers VALUES (?, ?, ?, ?, ?)", asked)
+    db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (request.key, worker, until))
+    return True
 
 
 def _missing(db: sqlite3.Connection, requests: Iterable[LabelRequest]) -> list[LabelRequest]:
@@ -323,4 +240,7 @@ def _row(request: LabelRequest, label: Label, value: str) -> tuple[Any, ...]:
 
 def _label(row: Sequence[Any]) -> Label:
     kind, value, *rest = row
-    return Label(kind, json.loads(value), *rest)
+    try:
+        return Label(kind, json.loads(value), *rest)
+    except ValueError as error:
+        raise LabelError(f"a damaged label, {value[:60]!r}: {error}", "restore a copy of the store") from None

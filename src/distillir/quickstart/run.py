@@ -18,7 +18,7 @@ from distillir.quickstart.corpus import standard_library
 from distillir.recipes import SparseRecipe, SparseRun, run_sparse
 
 logger = logging.getLogger(__name__)
-TRAINING = {"epochs": 6, "batch_size": 16, "lr": 1e-4, "lr_scale": {"gate.": 10.0}, "patience": 3, "seed": 13}
+TRAINING = {"epochs": 8, "batch_size": 16, "lr": 1e-4, "lr_scale": {"gate.": 10.0}, "warmup": 0.05, "patience": 4, "seed": 13}
 
 
 def quickstart_recipe(out: Path, model: str = "splade-tiny") -> SparseRecipe:
@@ -53,7 +53,7 @@ def quickstart_recipe(out: Path, model: str = "splade-tiny") -> SparseRecipe:
         dev=out / "dev.jsonl",
         test=out / "test.jsonl",
         model=model,
-        method="student",
+        method="collection",
         screen=True,
         training=TRAINING,
     )
