@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from distillir.errors import DistillirError
-from distillir.recipes.record import commit, versions
 
 BENCHMARKS = {
     "mtrag": "students, teachers and baselines on MTRAG and DSTC11 (needs --data); --full: 2x2 and cross-validation",
@@ -41,16 +40,21 @@ def main(argv: list[str] | None = None) -> int:
         description="Benchmarks:\n" + "\n".join(f"  {name:<12} {text}" for name, text in BENCHMARKS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", choices=BENCHMARKS, help="which one")
+    parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="which one")
     parser.add_argument("--data", type=Path, help="folder of the public data sets")
     parser.add_argument("--full", action="store_true", help="the whole table, rather than at most ten minutes of it")
     chosen = parser.parse_args(argv)
+    if chosen.name is None:
+        parser.print_help()
+        return 0
     started = time.time()
     try:
         result = import_module(f"benchmarks.{chosen.name}").run(chosen.data, chosen.full)
-    except DistillirError as error:
+    except (DistillirError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    from distillir.recipes.record import commit, versions  # seconds to import: the list of benchmarks needs none of it
+
     kept = {
         "result": result,
         "commit": commit(),

@@ -13,11 +13,11 @@ from distillir.data import (
     LLMReply,
     Repair,
     load_canard,
+    load_cast,
     load_dstc11,
     load_llm_rewrites,
     load_mtrag,
     load_qrecc,
-    read_qrels,
     read_run,
     repair_rewrite,
 )
@@ -202,6 +202,56 @@ def test_bad_rewrite_rows_are_refused(tmp_path, change, reason):
     assert reason in caught.value.reason
 
 
+@pytest.fixture
+def cast(tmp_path):
+    folder = tmp_path / "cast"
+    linear = [{"_id": f"31_{i}", "user": f"u{i}", "rewrite": f"r{i}" if i != 2 else None} for i in (1, 2, 3)]
+    tree = [
+        {"_id": "132_1-1", "parent": None, "participant": "User", "user": "root", "rewrite": "root"},
+        {"_id": "132_1-2", "parent": "1-1", "participant": "System", "agent": "said", "rewrite": None},
+        {"_id": "132_1-3", "parent": "1-2", "participant": "User", "user": "left", "rewrite": "left!"},
+        {"_id": "132_2-1", "parent": "1-2", "participant": "User", "user": "right", "rewrite": "right!"},
+    ]
+    topics = [{"year": 2019, "topic": 31, "title": "t", "turns": linear}, {"year": 2022, "topic": 132, "turns": tree}]
+    rows(folder / "topics.jsonl.gz", *topics)
+    (folder / "qrels.2019.txt").write_text("31_1 Q0 CAR_1 0\n31_1 Q0 CAR_2 3\n31_3 Q0 MARCO_1 1\n")
+    return folder
+
+
+def test_cast_reads_lines_of_turns_and_trees(cast):
+    data = load_cast(cast)
+    one, three, root, left, right = data.contexts()
+    assert str(data.counts) == "6 read, 5 kept; 1 dropped: no manual rewrite"
+    assert three.conversation.exchanges == (Exchange("u1", ""), Exchange("u2", ""))
+    assert (three.group, three.domain, three.rewrites) == ("cast2019-31", "cast2019", {"human": "r3"})
+    assert one.relevant == {"CAR_2": 3}
+    assert data.qrels(2019)["31_1"] == {"CAR_1": 0, "CAR_2": 3}
+    assert root.conversation.exchanges == ()
+    for branch, question in ((left, "left"), (right, "right")):
+        assert branch.conversation.exchanges == (Exchange("root", "said"),)
+        assert branch.conversation.question == question
+    assert data.contexts([2022]) == [root, left, right]
+    with pytest.raises(DataError, match="no year 2023"):
+        data.contexts([2023])
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        ([{"_id": "1_a", "parent": "zz", "user": "u", "rewrite": "r"}], "follows 'zz'"),
+        ([{"_id": "1_a", "parent": "a", "user": "u", "rewrite": "r"}], "follows 'a'"),  # itself
+        ([{"_id": "1_a", "participant": "Ghost", "user": "u", "rewrite": "r"}], "unknown participant 'Ghost'"),
+        ([{"_id": "1_a", "user": "u", "rewrite": "r"}] * 2, "two turns with one id"),
+        ([{"_id": "1_a", "user": "", "rewrite": "r"}], "'user' is empty"),
+    ],
+)
+def test_bad_cast_topics_are_refused(tmp_path, turns, reason):
+    rows(tmp_path / "topics.jsonl", {"year": 2020, "topic": 1, "turns": turns})
+    with pytest.raises(DataError, match=r"topics\.jsonl:1: ") as caught:
+        load_cast(tmp_path)
+    assert reason in caught.value.reason
+
+
 @pytest.mark.parametrize(
     ("reply", "finish", "expected"),
     [
@@ -294,5 +344,6 @@ def test_the_published_files_have_the_published_counts(tmp_path):
     assert sum(r.tokens_in for r in small.replies.values()) == 338_132
     assert sum(r.tokens_out for r in small.replies.values()) == 9_781
     assert load_llm_rewrites(root / "llm_rewrites/mtrag_synthetic.qwen2.5-coder-1.5b.jsonl").counts.read == 411
-    judged = [sum(map(len, read_qrels(root / f"cast/qrels.{year}.txt.gz").values())) for year in (2019, 2020, 2021)]
-    assert judged == [29_350, 40_451, 19_334]
+    topics = load_cast(root / "cast")
+    assert [len(topics.contexts([year])) for year in (2019, 2020, 2021, 2022)] == [502, 216, 239, 205]
+    assert [sum(map(len, topics.qrels(year).values())) for year in (2019, 2020, 2021)] == [29_350, 40_451, 19_334]

@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distillir.errors import DistillirError
+
+if TYPE_CHECKING:
+    from distillir.recipes import SparseRun
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+ASKED = '"how do i read a csv file" "csv.reader yields each row as a list." "and with a header?"'
 
 app = typer.Typer(
     help="Distil what large language models know about conversations into small, fast retrieval models.",
@@ -30,11 +38,9 @@ def main() -> None:
     try:
         app()
     except DistillirError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
     except OSError as error:
-        typer.echo(f"error: {error} → check the path, its rights and the space on its disk", err=True)
-        sys.exit(1)
+        _fail(f"{error} → check the path, its rights and the space on its disk")
 
 
 @app.callback()
@@ -56,10 +62,13 @@ def quickstart(
     quiet: Quiet = False,
 ) -> None:
     """Chat with Python's standard library: encode, train, index, evaluate, report."""
-    from distillir.quickstart.run import quickstart as run
+    with _interruptible(f"finished stages are kept in {out}; the same command goes on from there"):
+        from distillir.quickstart.run import quickstart as run
 
-    _quiet_loading()
-    _finish(run(out, model, quiet=quiet), as_json)
+        _quiet_loading()
+        _finish(run(out, model, quiet=quiet), as_json)
+        if not as_json:
+            typer.echo(f"\nnext:     distillir search {out} {ASKED}")
 
 
 @app.command()
@@ -67,10 +76,12 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML).")], as_json: Json = False, quiet: Quiet = False
 ) -> None:
     """Run a recipe: encode, train, index, evaluate, report. Run again, it goes on where it stopped."""
-    from distillir.recipes import read_recipe, run_sparse
+    with _interruptible("finished stages are kept in the run folder; the same command goes on from there"):
+        from distillir.recipes import read_recipe, run_sparse
 
-    _quiet_loading()
-    _finish(run_sparse(read_recipe(recipe), quiet=quiet), as_json)
+        chosen = read_recipe(recipe)
+        _quiet_loading()
+        _finish(run_sparse(chosen, quiet=quiet), as_json)
 
 
 @app.command()
@@ -81,12 +92,15 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search a run folder's index with a conversation; shows the terms that matched."""
-    from distillir.recipes import open_retriever
+    with _interruptible("nothing was changed"):
+        from distillir.recipes import open_retriever
 
-    _quiet_loading()
-    roles = ["assistant" if (len(turns) - 1 - i) % 2 else "user" for i in range(len(turns))]
-    messages = [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=True)]
-    hits = open_retriever(run).retrieve(messages, k)
+        _quiet_loading()
+        roles = ["assistant" if (len(turns) - 1 - i) % 2 else "user" for i in range(len(turns))]
+        messages = [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=True)]
+        retriever = open_retriever(run)
+        with retriever.index:
+            hits = retriever.retrieve(messages, k)
     if as_json:
         rows = [{"id": h.id, "score": h.score, "title": h.title, "text": h.text, "terms": h.terms} for h in hits]
         typer.echo(json.dumps({"hits": rows}, ensure_ascii=False))
@@ -96,10 +110,41 @@ def search(
         typer.echo(f"{rank:>2}. {hit.score:6.2f}  {hit.title or hit.id}\n            {terms}")
 
 
-def _finish(run: object, as_json: bool) -> None:
-    from distillir.recipes import SparseRun
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run, TREC or tab-separated.", metavar="RUN_FILE")],
+    qrels: Annotated[Path, typer.Argument(help="Judgements, TREC or tab-separated.")],
+    measure: Annotated[
+        list[str] | None, typer.Option("--measure", "-m", help="Such as R@100 or nDCG@10; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a run: means and intervals over all judged queries. Loads no model library."""
+    with _interruptible("nothing was changed"):
+        from distillir.data import read_qrels, read_run
+        from distillir.evaluation import DEFAULT_MEASURES, SystemResult, compare
 
-    assert isinstance(run, SparseRun)
+        name = "".join(c if c.isprintable() else "?" for c in run.stem) or "run"
+        compared = compare([SystemResult(name, read_run(run))], read_qrels(qrels), measures=measure or DEFAULT_MEASURES)
+        typer.echo(compared.to_json() if as_json else compared.text())
+
+
+@contextmanager
+def _interruptible(kept: str) -> Iterator[None]:
+    """End an interrupted command with a line that says what is left of its work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: {kept}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _fail(text: str) -> None:
+    typer.echo(f"error: {' '.join(text.split())}", err=True)
+    sys.exit(1)
+
+
+def _finish(run: SparseRun, as_json: bool) -> None:
     if as_json:
         compared = None if run.comparison is None else json.loads(run.comparison.to_json())
         typer.echo(json.dumps({"out": str(run.out), "steps": run.training.steps, "comparison": compared}))
@@ -109,12 +154,9 @@ def _finish(run: object, as_json: bool) -> None:
     typer.echo(f"\nstudent   {run.out / 'student'}\nindex     {run.out / 'index'}")
     if run.report is not None:
         typer.echo(f"report    {run.report}")
-    if (run.out / "corpus.jsonl").exists() and (run.out / "train.jsonl").exists():
-        asked = '"how do i read a csv file" "csv.reader yields each row as a list." "and with a header?"'
-        typer.echo(f"\nnext:     distillir search {run.out} {asked}")
 
 
 def _quiet_loading() -> None:
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 """Corpora, judgements, runs, conversations, and one loader per public data set."""
 
 from distillir.data.canard import Loaded, load_canard
+from distillir.data.cast import CAsT, load_cast
 from distillir.data.conversations import HUMAN, Context, read_contexts, write_contexts
 from distillir.data.corpus import Corpus, open_or_build
 from distillir.data.documents import Document, read_documents
@@ -16,6 +17,7 @@ __all__ = [
     "DSTC11",
     "HUMAN",
     "MTRAG",
+    "CAsT",
     "Context",
     "Corpus",
     "Counts",
@@ -27,6 +29,7 @@ __all__ = [
     "Repair",
     "Run",
     "load_canard",
+    "load_cast",
     "load_dstc11",
     "load_llm_rewrites",
     "load_mtrag",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distillir.data.corpus_file import SCHEMA, write_corpus
+from distillir.data.corpus_file import SCHEMA, stamp_of, write_corpus
 from distillir.data.documents import Document
 from distillir.errors import DataError
 
@@ -157,12 +157,26 @@ class Corpus:
         return [int(i) for i in order[low:high] if self.doc_id(int(i)) == doc_id]
 
 
-def open_or_build(source: str | Path, path: str | Path) -> Corpus:
-    """The corpus at `path`, built from the file `source` first when it is not there or older than its source."""
-    source, path = Path(source), Path(path)
-    if path.is_file() and (not source.exists() or path.stat().st_mtime_ns >= source.stat().st_mtime_ns):
-        return Corpus.open(path)
-    return Corpus.build(source, path)
+def open_or_build(
+    source: str | Path, path: str | Path, *more: str | Path, documents: Iterable[Document] | None = None
+) -> Corpus:
+    """The corpus at `path`, built first when it is not there or its source files are others than they were.
+
+    Args:
+        source: file of documents. When it is gone, the corpus that was built from it is opened.
+        path: the Arrow file.
+        more: other files that `documents` are read from.
+        documents: what to build from, where it is not `source` alone.
+    """
+    path, files = Path(path), [Path(source), *map(Path, more)]
+    gone = not all(file.is_file() for file in files)
+    stamp = "" if gone else json.dumps([[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files])
+    if path.is_file():
+        corpus = Corpus.open(path)
+        if gone or stamp_of(corpus._table.schema) == stamp:
+            return corpus
+    write_corpus(files[0] if documents is None else documents, path, stamp)
+    return Corpus.open(path)
 
 
 def _document(row: Mapping[str, Any]) -> Document:

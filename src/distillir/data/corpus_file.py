@@ -21,18 +21,23 @@ from distillir.errors import DataError
 SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("id", "title", "text", "group", "metadata")]
 )
+STAMP = b"distillir.source"
 BATCH_ROWS = 4096
 BATCH_BYTES = 16 << 20
 
 
-def write_corpus(source: str | Path | Iterable[Document | Mapping[str, Any]], path: Path) -> None:
-    """Write `source` to `path`. Besides one batch, 16 bytes a document are held to find duplicate ids."""
+def write_corpus(source: str | Path | Iterable[Document | Mapping[str, Any]], path: Path, stamp: str = "") -> None:
+    """Write `source` to `path`. Besides one batch, 16 bytes a document are held to find duplicate ids.
+
+    `stamp` says what the documents were read from; `stamp_of` gives it back.
+    """
     named = isinstance(source, str | Path)
     origin = Path(source) if isinstance(source, str | Path) else Path("documents")
     documents = read_documents(origin) if named else _numbered(source, origin)  # type: ignore[arg-type]
     hashes, lines = array("q"), array("q")
+    schema = SCHEMA.with_metadata({STAMP: stamp.encode()})
     with replacing(path) as temporary:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             columns: list[list[str]] = [[] for _ in SCHEMA]
             held = 0
             for line, document in documents:
@@ -50,6 +55,11 @@ def write_corpus(source: str | Path | Iterable[Document | Mapping[str, Any]], pa
         if not hashes:
             raise DataError(origin, "there are no documents")
         _refuse_duplicates(temporary, origin, hashes, lines)
+
+
+def stamp_of(schema: pa.Schema) -> str:
+    """What `write_corpus` was told of the source."""
+    return str((schema.metadata or {}).get(STAMP, b"").decode())
 
 
 def _numbered(source: Iterable[Document | Mapping[str, Any]], origin: Path) -> Iterator[tuple[int, Document]]:

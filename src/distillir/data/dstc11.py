@@ -16,6 +16,7 @@ from distillir.conversation import Conversation, Turn
 from distillir.data.conversations import Context
 from distillir.data.corpus import Corpus, open_or_build
 from distillir.data.documents import read_documents
+from distillir.data.files import plain_or_packed
 from distillir.data.mtrag import SPLITS
 from distillir.data.qrels import read_qrels
 from distillir.data.rows import Counts, Row, read_json_rows
@@ -50,7 +51,7 @@ class DSTC11:
 
     def corpus(self, build_dir: str | Path) -> Corpus:
         """All snippets with their entity as group, built once into `build_dir`."""
-        return open_or_build(_file(self.folder, "corpus.jsonl"), Path(build_dir) / "dstc11.arrow")
+        return open_or_build(plain_or_packed(self.folder, "corpus.jsonl"), Path(build_dir) / "dstc11.arrow")
 
 
 def load_dstc11(folder: str | Path) -> DSTC11:
@@ -60,14 +61,14 @@ def load_dstc11(folder: str | Path) -> DSTC11:
         DataError: a missing or malformed file, a gold snippet that the corpus lacks.
     """
     folder, counts = Path(folder), Counts()
-    entity_of = {document.id: document.group for _, document in read_documents(_file(folder, "corpus.jsonl"))}
+    entity_of = {document.id: document.group for _, document in read_documents(plain_or_packed(folder, "corpus.jsonl"))}
     qrels = read_qrels(folder / "qrels.tsv")
     contexts: list[Context] = []
     splits: dict[str, str] = {}
     responses: dict[str, str] = {}
     entities: dict[str, tuple[str, ...]] = {}
     first_with: dict[str, str] = {}
-    for row in read_json_rows(_file(folder, "conversations.jsonl")):
+    for row in read_json_rows(plain_or_packed(folder, "conversations.jsonl")):
         counts.read += 1
         name, split = row.filled("_id"), row.text("split")
         if split not in SPLITS:
@@ -99,8 +100,3 @@ def _conversation(row: Row, name: str) -> Conversation:
         return Conversation(tuple(turns), name)
     except ConversationError as error:
         row.refuse(error.cause, error.cure)
-
-
-def _file(folder: Path, name: str) -> Path:
-    packed = folder / f"{name}.gz"
-    return packed if packed.exists() else folder / name

@@ -48,6 +48,12 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
         raise DataError(path, "the file is empty", cure="check the path, or write it again")
 
 
+def plain_or_packed(folder: Path, name: str) -> Path:
+    """`name` in `folder`, or `name`.gz where only that is there."""
+    plain, packed = folder / name, folder / f"{name}.gz"
+    return packed if packed.exists() and not plain.exists() else plain
+
+
 def _decode(path: Path, number: int, raw: bytes) -> str:
     raw = raw.removesuffix(b"\n").removesuffix(b"\r")
     if number == 1:

@@ -21,7 +21,7 @@ from distillir.conversation import Conversation
 from distillir.data.conversations import HUMAN, Context
 from distillir.data.corpus import Corpus, open_or_build
 from distillir.data.documents import Document, read_documents
-from distillir.data.files import read_lines
+from distillir.data.files import plain_or_packed, read_lines
 from distillir.data.qrels import read_qrels
 from distillir.data.rows import Counts, Row, parse_json, read_json_rows
 from distillir.errors import DataError
@@ -58,7 +58,7 @@ class MTRAG:
         """
         chosen = _chosen(self.folder, domains)
         found = []
-        for row in read_json_rows(_file(self.folder, "synthetic/conversations.jsonl")):
+        for row in read_json_rows(plain_or_packed(self.folder, "synthetic/conversations.jsonl")):
             if row.text("domain") in chosen:
                 for context, turn in _turns(row):
                     passages = dict.fromkeys(turn.texts("new_passage_ids"), 1)
@@ -68,7 +68,7 @@ class MTRAG:
     def single_turn(self, split: str) -> list[Context]:
         """Questions of ClapNQ (train or dev) with their passage; each stands alone and so is its own human rewrite."""
         found = []
-        for row in read_json_rows(_file(self.folder, f"clapnq_single_turn.{split}.jsonl")):
+        for row in read_json_rows(plain_or_packed(self.folder, f"clapnq_single_turn.{split}.jsonl")):
             name, text = row.filled("_id"), row.filled("text")
             gold = dict.fromkeys(row.texts("passage_ids"), 1)
             alone = Conversation.from_pairs([], text, id=name)
@@ -85,15 +85,12 @@ class MTRAG:
                 For training only: evaluation uses the corpus without them.
         """
         _chosen(self.folder, [domain])
-        own, build_dir = _file(self.folder, f"corpus/{domain}.jsonl"), Path(build_dir)
+        own, build_dir = plain_or_packed(self.folder, f"corpus/{domain}.jsonl"), Path(build_dir)
         if not synthetic:
             return open_or_build(own, build_dir / f"mtrag.{domain}.arrow")
-        extra = _file(self.folder, f"synthetic/corpus.{domain}.jsonl")
+        extra = plain_or_packed(self.folder, f"synthetic/corpus.{domain}.jsonl")
         path = build_dir / f"mtrag.{domain}.synthetic.arrow"
-        newest = max(own.stat().st_mtime_ns, extra.stat().st_mtime_ns)
-        if path.is_file() and path.stat().st_mtime_ns >= newest:
-            return Corpus.open(path)
-        return Corpus.build(_union(own, extra), path)
+        return open_or_build(own, path, extra, documents=_union(own, extra))
 
 
 def load_mtrag(folder: str | Path) -> MTRAG:
@@ -108,12 +105,12 @@ def load_mtrag(folder: str | Path) -> MTRAG:
     relevant: dict[str, dict[str, int]] = {}
     for domain in DOMAINS:
         for variant, texts in (("rewrite", rewrites), ("lastturn", last)):
-            for row in read_json_rows(_file(folder, f"queries/{domain}.{variant}.jsonl")):
+            for row in read_json_rows(plain_or_packed(folder, f"queries/{domain}.{variant}.jsonl")):
                 texts[row.filled("_id")] = row.filled("text").removeprefix("|user|: ")
-        relevant |= read_qrels(_file(folder, f"qrels/{domain}.tsv"))
+        relevant |= read_qrels(plain_or_packed(folder, f"qrels/{domain}.tsv"))
     splits = _read_splits(folder / "splits.json")
     counts, contexts = Counts(), []
-    for row in read_json_rows(_file(folder, "conversations.jsonl")):
+    for row in read_json_rows(plain_or_packed(folder, "conversations.jsonl")):
         for context, _ in _turns(row):
             counts.read += 1
             rewrite = rewrites.pop(context.id, None)
@@ -154,11 +151,6 @@ def _union(own: Path, extra: Path) -> Iterator[Document]:
         seen.add(document.id)
         yield document
     yield from (document for _, document in read_documents(extra) if document.id not in seen)
-
-
-def _file(folder: Path, name: str) -> Path:
-    plain, packed = folder / name, folder / f"{name}.gz"
-    return packed if packed.exists() else plain
 
 
 def _chosen(folder: Path, domains: Iterable[str] | None) -> frozenset[str]:

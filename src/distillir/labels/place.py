@@ -31,7 +31,7 @@ def refuse_network_place(path: Path, mounts: Path = MOUNTS) -> None:
     if kind in NETWORK:
         raise LabelError(
             f"{path} lies on a network file system ({kind})",
-            "put the label store on a local disk; on other machines, write stores of their own and merge them",
+            "put the label store on a local disk and copy the file when the labelling is done",
         )
 
 

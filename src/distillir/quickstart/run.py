@@ -7,9 +7,8 @@ package, the weights with a pinned package of 18 MB. Everything is real; nothing
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
-from typing import cast
+from typing import get_args
 
 from distillir.conversation import Conversation
 from distillir.data import HUMAN, Context, Document, write_contexts
@@ -17,8 +16,15 @@ from distillir.quickstart.chats import Split, quickstart_turns, require_entries
 from distillir.quickstart.corpus import standard_library
 from distillir.recipes import SparseRecipe, SparseRun, run_sparse
 
-logger = logging.getLogger(__name__)
-TRAINING = {"epochs": 8, "batch_size": 16, "lr": 1e-4, "lr_scale": {"gate.": 10.0}, "warmup": 0.05, "patience": 4, "seed": 13}
+TRAINING = {
+    "epochs": 8,
+    "batch_size": 16,
+    "lr": 1e-4,
+    "lr_scale": {"gate.": 10.0},
+    "warmup": 0.05,
+    "patience": 4,
+    "seed": 13,
+}
 
 
 def quickstart_recipe(out: Path, model: str = "splade-tiny") -> SparseRecipe:
@@ -29,8 +35,8 @@ def quickstart_recipe(out: Path, model: str = "splade-tiny") -> SparseRecipe:
     rows = (json.dumps({"_id": p.id, "title": p.title, "text": p.text}, ensure_ascii=False) for p in passages)
     _write_if_new(corpus, "".join(f"{row}\n" for row in rows))
     entries = {p.id for p in passages}
-    for split in ("train", "dev", "test"):
-        turns = quickstart_turns(cast(Split, split))
+    for split in get_args(Split):
+        turns = quickstart_turns(split)
         require_entries(turns, entries)
         write_contexts(
             out / f"{split}.jsonl",

@@ -1,7 +1,8 @@
 """Recipes: one typed function and one YAML each, composed from the floors below."""
 
 from distillir.recipes.method import Method, preset, presets
-from distillir.recipes.sparse import SparseRecipe, SparseRun, open_retriever, read_recipe, run_sparse
+from distillir.recipes.recipe import SparseRecipe, read_recipe
+from distillir.recipes.sparse import SparseRun, open_retriever, run_sparse
 
 __all__ = [
     "Method",

@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from distillir import objectives, sparsity
 from distillir.errors import ConfigError
 from distillir.objectives.contract import Objective
-from distillir.recipes.method import Method
+from distillir.recipes.method import WHOLE, Method
 from distillir.sampling import DRAWS, Candidates, CandidateSampler, RankedPool, Ranking
+from distillir.sampling.candidates import check_gold_policy
 from distillir.sampling.draw import Draw
 from distillir.training.loop import Penalty
 from distillir.training.sparse_data import ScoreRule
-from distillir.vectors import SparseVectors
+from distillir.vectors import Postings, SparseVectors
 
 PENALTIES: dict[str, Penalty] = {"l1": sparsity.l1, "flops": sparsity.flops, "anti_zero": sparsity.anti_zero}
+COLLECTION_KLD = objectives.FullCollectionKLD
+OBJECTIVES: dict[str, Callable[..., Objective]] = {**objectives.OBJECTIVES, COLLECTION_KLD.name: COLLECTION_KLD}
+OF_CANDIDATES = frozenset({"scores", "order", "gold", "shared"})
+
+
+def check_method(method: Method) -> None:
+    """Build everything a method names once, without a document, so that a mistake costs nothing.
+
+    Raises:
+        ConfigError, ObjectiveError: an unknown name or option, a value it cannot have, or a contradiction.
+    """
+    parts = _parts(method, ())
+    build_draw(method)
+    build_penalties(method)
+    check_gold_policy(method.gold, method.pseudo_gold)
+    for _, objective in parts:
+        if method.pool == WHOLE and (objective.reads_output | objective.reads_targets) & OF_CANDIDATES:
+            raise ConfigError(
+                f"objective {objective.name!r} reads a list of candidates, and pool 'collection' draws none",
+                f"use {COLLECTION_KLD.name} or representation_mse, or pool 'teacher_ranks'",
+            )
 
 
 def build_objective(method: Method, documents: SparseVectors) -> Objective:
     """The weighted sum a method names; `documents` serve objectives over the whole collection."""
-    whole = objectives.FullCollectionKLD
-    known = {**objectives.OBJECTIVES, whole.name: whole}
-    parts = []
-    for name, options in method.objective.items():
-        chosen: dict[str, Any] = dict(options)
-        weight = chosen.pop("weight", 1.0)
-        if name == whole.name:
-            chosen["shards"] = (documents.invert(),)
-        parts.append((float(weight), _make("objective", name, known, chosen)))
-    if not parts:
-        raise ConfigError("the method names no objective", "give at least one")
-    summed: Objective = objectives.WeightedSum(tuple(parts))
+    shards = (documents.invert(),) if COLLECTION_KLD.name in method.objective else ()
+    summed: Objective = objectives.WeightedSum(_parts(method, shards))
     return summed
 
 
@@ -72,13 +85,51 @@ def rank_11(scores: NDArray[np.float32], candidates: Candidates, ranking: Rankin
     It clips golds the teacher ranks best and lifts those it misses. Without a rank 11 the last rank stands in.
     """
     outside = candidates.is_gold & ((candidates.ranks < 11) | (candidates.ranks > 960))
+    if not len(ranking):
+        return scores
     return np.where(outside, ranking.scores[min(10, len(ranking) - 1)], scores).astype(np.float32)
 
 
-def _make(kind: str, name: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+def typed(what: str, cls: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as the types that a class declares for them.
+
+    Raises:
+        ConfigError: an unknown option, or a value that is not of its type, naming it.
+    """
+    allowed = set(inspect.signature(cls).parameters) - {"shards"}
+    if extra := sorted(set(options) - allowed):
+        raise ConfigError(f"{what} has no option {', '.join(extra)}", f"it has {', '.join(sorted(allowed)) or 'none'}")
+    hints = get_type_hints(cls)
+    return {name: _typed(f"{what}: {name}", hints[name], value) for name, value in options.items()}
+
+
+def _typed(place: str, kind: Any, value: Any) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        reason = "; ".join(dict.fromkeys(e["msg"] for e in error.errors()))
+        raise ConfigError(f"{place} is {value!r}", reason) from error
+
+
+def _parts(method: Method, shards: tuple[Postings, ...]) -> tuple[tuple[float, Objective], ...]:
+    parts: list[tuple[float, Objective]] = []
+    for name, options in method.objective.items():
+        chosen: dict[str, Any] = dict(options)
+        weight = _typed(f"objective {name!r}: weight", float, chosen.pop("weight", 1.0))
+        fixed = {"shards": shards} if name == COLLECTION_KLD.name else {}
+        parts.append((weight, _make("objective", name, OBJECTIVES, chosen, fixed)))
+    if not parts:
+        raise ConfigError("the method names no objective", "give at least one")
+    return tuple(parts)
+
+
+def _make(
+    kind: str,
+    name: str,
+    known: Mapping[str, Callable[..., Any]],
+    options: Mapping[str, Any],
+    fixed: Mapping[str, Any] | None = None,
+) -> Any:
     if name not in known:
         raise ConfigError(f"unknown {kind} {name!r}", f"use one of {', '.join(sorted(known))}")
-    allowed = set(inspect.signature(known[name]).parameters)
-    if extra := sorted(set(options) - allowed):
-        raise ConfigError(f"{kind} {name!r} has no option {', '.join(extra)}", f"it has {', '.join(sorted(allowed))}")
-    return known[name](**options)
+    return known[name](**typed(f"{kind} {name!r}", known[name], options), **(fixed or {}))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distillir.data import Context
 from distillir.encoding import teacher_pool
+from distillir.encoding.pool import best
+from distillir.errors import DataError, SamplingError
+from distillir.labels import LabelStore
 from distillir.recipes.assemble import build_objective, build_penalties, build_rule, build_sampler
 from distillir.recipes.method import Method
+from distillir.recipes.stored import through_store
 from distillir.recipes.systems import teacher_vectors
-from distillir.sampling import RankedPool, gold_share
+from distillir.sampling import CandidateSampler, RankedPool, Ranking, gold_share
 from distillir.students.sparse import SparseSettings, SparseStudent
 from distillir.training import SparseData, Tick, TrainResult, TrainSettings, train
 from distillir.training.loop import Evaluate
@@ -31,6 +39,7 @@ class Labelled:
         pool: what the teacher ranks for each; None for a method over the whole collection.
         golds: positions of each context's relevant documents in the candidate corpus.
         gold_share: share of contexts with gold, by source.
+        dropped: reason → source → contexts that were left out for it.
     """
 
     contexts: tuple[Context, ...]
@@ -38,6 +47,7 @@ class Labelled:
     pool: RankedPool | None
     golds: tuple[np.ndarray, ...]
     gold_share: dict[str, float]
+    dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def take(self, rows: Sequence[int]) -> Labelled:
         """Some of the contexts, in the given order; nothing is computed again."""
@@ -45,11 +55,28 @@ class Labelled:
         golds = tuple(self.golds[i] for i in rows)
         teacher = take_rows(self.teacher.indptr, self.teacher.indices, self.teacher.values, np.asarray(rows, np.int64))
         share = gold_share((c.source, g) for c, g in zip(contexts, golds, strict=True))
-        return Labelled(contexts, teacher, self.pool, golds, share)
+        return Labelled(contexts, teacher, self.pool, golds, share, self.dropped)
+
+    def digest(self) -> str:
+        """Hash of all that a training reads of it: conversations, teacher vectors, golds."""
+        digest = hashlib.blake2b(digest_size=16)
+        for context, golds in zip(self.contexts, self.golds, strict=True):
+            digest.update(json.dumps([context.id, context.conversation.messages(), golds.tolist()]).encode())
+        for array in self.teacher:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
 
 def label(
-    contexts: Sequence[Context], encoder: SparseStudent, documents: SparseVectors, method: Method, folder: Path
+    contexts: Sequence[Context],
+    encoder: SparseStudent,
+    documents: SparseVectors,
+    method: Method,
+    folder: Path,
+    *,
+    store: LabelStore | None = None,
+    origin: str = "contexts",
+    own: int | None = None,
 ) -> Labelled:
     """Teacher vectors and gold positions of contexts.
 
@@ -57,15 +84,61 @@ def label(
         encoder: the frozen encoder of documents and rewrites.
         documents: vectors of the candidate corpus. A gold that is not in it is no gold here.
         folder: of the stored rewrite vectors.
+        store: of labels; rewrites go into it and are read from it, and contexts without any are dropped and counted.
+        origin: name and version of the file the contexts come from, for the store.
+        own: row of `documents` from which on contexts without gold draw; those with gold draw from the rows before.
+            None = all draw from all.
+
+    Raises:
+        DataError: without a store, a context that none of the teachers rewrote; with one, if that is all of them.
     """
+    dropped: dict[str, dict[str, int]] = {}
+    if store is not None:
+        contexts = through_store(store, contexts, method.teachers, origin)
+        taught = [c for c in contexts if any(c.rewrites.get(t) for t, weight in method.teachers.items() if weight)]
+        why = f"no rewrite by {' or '.join(method.teachers)}"
+        if not taught:
+            raise DataError(
+                origin, f"no context has a rewrite by {' or '.join(method.teachers)}", cure="give some a `rewrite`"
+            )
+        if len(taught) < len(contexts):
+            kept = {c.id for c in taught}
+            dropped[why] = _by_source(c for c in contexts if c.id not in kept)
+        contexts = taught
     teacher = teacher_vectors(encoder, contexts, method.teachers, folder)
-    known = set(documents.ids)
-    golds = tuple(documents.position([d for d in c.relevant if d in known]) for c in contexts)
+    golds = tuple(_rows(documents.find(list(c.relevant)), own) for c in contexts)
     share = gold_share((c.source, g) for c, g in zip(contexts, golds, strict=True))
     pool = None
     if method.pool == "teacher_ranks":
-        pool = teacher_pool([c.id for c in contexts], teacher, documents, depth=method.depth)
-    return Labelled(tuple(contexts), teacher, pool, golds, share)
+        pool = _pool([c.id for c in contexts], teacher, documents, method.depth, golds, own)
+    return Labelled(tuple(contexts), teacher, pool, golds, share, dropped)
+
+
+def drawable(labelled: Labelled, documents: SparseVectors, method: Method) -> Labelled:
+    """Without the contexts that a method cannot serve, which are counted.
+
+    A rewrite of nothing but unknown words matches no document, and a short ranking may not reach a draw's band. One
+    such context would end a training hours after it began.
+
+    Raises:
+        SamplingError: no context is left.
+    """
+    if labelled.pool is not None:
+        sampler = build_sampler(method, labelled.pool, seed=0)
+        complaints = [_complaint(sampler, c.id, g) for c, g in zip(labelled.contexts, labelled.golds, strict=True)]
+    else:
+        held = documents.document_frequency() > 0
+        rows = (labelled.teacher.row(i)[0] for i in range(len(labelled.contexts)))
+        complaints = ["" if held[dims].any() else "the teacher finds no document" for dims in rows]
+    kept = [i for i, complaint in enumerate(complaints) if not complaint]
+    if len(kept) == len(complaints):
+        return labelled
+    if not kept:
+        raise SamplingError(f"no context can be drawn for: {complaints[0]}", "check rewrites and corpus, or the draw")
+    lost = [i for i, complaint in enumerate(complaints) if complaint]
+    why = "the teacher ranks too few documents"
+    counts = {why: _by_source(labelled.contexts[i] for i in lost)}
+    return replace(labelled.take(kept), dropped={**labelled.dropped, **counts})
 
 
 def fit(
@@ -117,3 +190,41 @@ def fit(
         watch=watch,
     )
     return student, result
+
+
+def _rows(found: NDArray[np.int64], own: int | None) -> NDArray[np.int64]:
+    return found[(found >= 0) & (found < own)] if own is not None else found[found >= 0]
+
+
+def _pool(
+    names: Sequence[str],
+    teacher: CSR,
+    documents: SparseVectors,
+    depth: int,
+    golds: Sequence[NDArray[np.int64]],
+    own: int | None,
+) -> RankedPool:
+    if own is None:
+        return teacher_pool(names, teacher, documents, depth=depth)
+    postings = documents.invert()
+
+    def parts() -> Iterator[tuple[str, Ranking]]:
+        for i, (name, gold) in enumerate(zip(names, golds, strict=True)):
+            scores = postings.scores(*teacher.row(i)).copy()
+            scores[slice(own, None) if len(gold) else slice(own)] = 0
+            top = best(scores, depth)
+            yield name, Ranking(top, scores[top])
+
+    return RankedPool.build(parts(), retriever="teacher")
+
+
+def _complaint(sampler: CandidateSampler, name: str, golds: NDArray[np.int64]) -> str:
+    try:
+        sampler(name, golds, 0)
+    except SamplingError as error:
+        return error.cause
+    return ""
+
+
+def _by_source(contexts: Iterable[Context]) -> dict[str, int]:
+    return dict(Counter(c.source for c in contexts))

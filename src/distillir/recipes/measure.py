@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from distillir.data import Context, Run
+from distillir.errors import DataError
 from distillir.evaluation import Latency, SystemResult, active_dims, evaluate, flops_per_query, measure_latency
 from distillir.index import SparseQuery
 from distillir.index.exact import ExactIndex
@@ -20,8 +21,11 @@ class TestBed:
     """Contexts with judgements and the corpus each is searched in.
 
     Attributes:
-        contexts: those with at least one relevant document.
-        documents: domain → vectors; the key "" serves where contexts name no domain.
+        contexts: those with at least one relevant document; others are left out.
+        documents: domain → vectors; the key "" serves every domain that has none of its own.
+
+    Raises:
+        DataError: no judged context, or one whose domain has no documents.
     """
 
     contexts: Sequence[Context]
@@ -32,6 +36,16 @@ class TestBed:
 
     def __post_init__(self) -> None:
         self.contexts = [c for c in self.contexts if c.relevant]
+        if not self.contexts:
+            raise DataError("contexts", "none names a relevant document", cure="give `relevant` ids to measure by")
+        for context in self.contexts:
+            if self._key(context) not in self.documents:
+                known = ", ".join(sorted(self.documents))
+                raise DataError(
+                    context.source or "contexts",
+                    f"context {context.id!r} is to be searched in {context.domain!r}, which has no documents",
+                    cure=f"use one of {known}",
+                )
 
     @property
     def qrels(self) -> dict[str, dict[str, int]]:

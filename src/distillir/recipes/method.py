@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from distillir.errors import ConfigError
+from distillir.recipes.yaml_file import read_yaml
 
 ScoreRuleName = Literal["true", "rank_11"]
 Number = float | int | str | bool
+WHOLE = "collection"
 
 
 class Strict(BaseModel):
@@ -32,7 +34,8 @@ class Method(Strict):
         "teacher_ranks", description="candidates: the teacher's ranking, or every document of the collection"
     )
     draw: dict[str, dict[str, Any]] = Field(
-        {"bands": {"bands": [[4, 1, 10], [5, 11, 100], [8, 101, 960]]}}, description="one draw → its parameters"
+        {"bands": {"bands": [[4, 1, 10], [5, 11, 100], [8, 101, 960]]}},
+        description="one draw → its parameters; of the collection, all",
     )
     depth: int = Field(1000, ge=1, description="documents the teacher ranks a context")
     gold: Literal["one", "all", "none"] = Field("one", description="golds listed a context and epoch")
@@ -43,21 +46,52 @@ class Method(Strict):
         "true", description="teacher score of a gold: its true score, or rank 11's outside the band (as published)"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _all_of_the_collection(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("pool") == WHOLE:
+            return {"draw": {"all": {}}, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Method:
+        weights = self.teachers.values()
+        if not all(math.isfinite(w) and w >= 0 for w in weights) or not sum(weights) > 0:
+            raise ValueError("teachers: give weights of 0 or more, one of them above 0")
+        for name, weight in self.penalties.items():
+            if not math.isfinite(weight) or weight < 0:
+                raise ValueError(f"penalties.{name}: {weight} is no weight, give 0 or more")
+        if self.pool == WHOLE:
+            if list(self.draw) != ["all"]:
+                raise ValueError(f"draw: pool 'collection' takes all documents, so {', '.join(self.draw)} cannot be")
+            if self.score_rule != "true":
+                raise ValueError(
+                    f"score_rule: {self.score_rule!r} changes listed candidates, and the collection is none"
+                )
+        return self
+
 
 def preset(name: str) -> Method:
-    """A preset of this package by name ("disco", "student", "mse"), or a YAML file by path.
+    """A preset of this package by name ("disco", "student", "mse", "collection"), or a YAML file by path.
 
     Raises:
         ConfigError: no such preset or file, or one with unknown or contradictory options.
     """
-    path = Path(name)
-    source = path if path.suffix in (".yaml", ".yml") else files("distillir.recipes") / "presets" / f"{name}.yaml"
+    if is_path(name):
+        content = read_yaml(Path(name))
+    elif name in presets():
+        content = read_yaml(files("distillir.recipes") / "presets" / f"{name}.yaml")
+    else:
+        raise ConfigError(f"no preset {name!r}", f"use one of {', '.join(presets())}, or the path of a .yaml file")
     try:
-        return Method.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"no preset or file {name!r}", f"use one of {', '.join(presets())}, or a path") from error
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ConfigError(f"{name}: {explain(error)}", "see distillir.recipes.method.Method for the options") from error
+        return Method.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {explain(error)}", "see distillir.recipes.Method for the options") from error
+
+
+def is_path(name: str) -> bool:
+    """Whether a method is named by the path of its file."""
+    return Path(name).suffix in (".yaml", ".yml")
 
 
 def presets() -> list[str]:
@@ -66,8 +100,11 @@ def presets() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def explain(error: Exception) -> str:
+def explain(error: ValidationError) -> str:
     """A validation error in one line: option, complaint."""
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-    return str(error).splitlines()[0]
+    found = []
+    for one in error.errors():
+        message = one["msg"].removeprefix("Value error, ")
+        place = ".".join(map(str, one["loc"]))
+        found.append(f"{place}: {message}" if place else message)
+    return "; ".join(dict.fromkeys(found))

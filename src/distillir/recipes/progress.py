@@ -67,9 +67,8 @@ class Stages:
                 task.append(self._progress.add_task(name, total=total, rate="", note=""))
             rate = done / max(1e-9, time.perf_counter() - begun)
             self._progress.update(task[0], completed=done, total=total, rate=f"{rate:,.0f}/s")
-            self._line(
-                f"{name}: {done:,} of {total:,}, {rate:,.0f}/s, {(total - done) / rate:.0f} s left", done == total
-            )
+            left = (total - done) / max(1e-9, rate)
+            self._line(f"{name}: {done:,} of {total:,}, {rate:,.0f}/s, {left:.0f} s left", done == total)
 
         return watch
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from distillir.recipes.fit import Labelled
+from distillir.recipes.recipe import SparseRecipe
 from distillir.students.sparse import SparseStudent
 from distillir.training import TrainResult
 
@@ -26,30 +26,43 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """Commit of the source tree the package runs from, or "" when installed from a wheel."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+    # An installed package may lie inside somebody else's repository, whose commit says nothing here.
+    if not _git("ls-files", "--error-unmatch", Path(__file__).name):
         return ""
-    return done.stdout.strip()
+    return _git("describe", "--always", "--dirty", "--abbrev=12")
 
 
-def run_record(recipe: BaseModel, student: SparseStudent, labelled: Labelled, result: TrainResult) -> dict[str, Any]:
-    """The run record of a sparse student."""
+def run_record(
+    recipe: SparseRecipe,
+    student: SparseStudent,
+    labelled: Labelled,
+    result: TrainResult,
+    data: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The run record of a sparse student; `data` says what was read."""
+    settings = recipe.resolved()
     return {
         "commit": commit(),
         "versions": versions(),
         "machine": {"processor": platform.machine(), "system": platform.system()},
-        "seed": recipe.model_dump().get("training", {}).get("seed", "default"),
-        "settings": recipe.model_dump(mode="json"),
+        "seed": settings["training"]["seed"],
+        "settings": settings,
         "student": student.describe() | {"fingerprint": student.fingerprint()},
         "training": asdict(result),
-        "data": {"train_contexts": len(labelled.contexts)},
+        "data": {
+            **data,
+            "train_contexts": len(labelled.contexts),
+            "train_contexts_dropped": {why: dict(counts) for why, counts in labelled.dropped.items()},
+        },
         "contexts_with_gold": labelled.gold_share,
     }
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -10,7 +10,7 @@ from distillir.conversation import Conversation
 from distillir.data import Context, Corpus, Run
 from distillir.encoding import fuse, rewrite_vectors
 from distillir.errors import DataError
-from distillir.index import Index, SparseQuery
+from distillir.labels import FusionPlan
 from distillir.students.sparse import SparseSettings, SparseStudent
 from distillir.vectors import CSR
 
@@ -52,15 +52,14 @@ def teacher_vectors(
 
 def teacher_weights(context: Context, teachers: Mapping[str, float]) -> dict[str, float]:
     """Weights of the teachers a context has, summing to one."""
-    has = {name: weight for name, weight in teachers.items() if context.rewrites.get(name) and weight}
-    if not has:
+    weights = FusionPlan(teachers).weights_for([name for name in teachers if context.rewrites.get(name)])
+    if not weights:
         raise DataError(
             context.source or "contexts",
             f"context {context.id!r} has no rewrite by {' or '.join(teachers)}",
             cure="label it, or leave it out",
         )
-    total = sum(has.values())
-    return {name: weight / total for name, weight in has.items()}
+    return weights
 
 
 def gated(source: str | Path, settings: SparseSettings, offset: float = 5.0) -> SparseStudent:
@@ -70,23 +69,10 @@ def gated(source: str | Path, settings: SparseSettings, offset: float = 5.0) -> 
     )
 
 
-def search(queries: CSR, contexts: Sequence[Context], index: Index, k: int, where: str = "") -> Run:
-    """A run of the contexts on one index; `where` names a payload field to be equal to the context's domain."""
-    run: Run = {}
-    rows = [SparseQuery(*queries.row(i)) for i in range(len(contexts))]
-    if not where:
-        found = index.search_batch(rows, k)
-    else:
-        found = [index.search(row, k, {where: c.domain}) for row, c in zip(rows, contexts, strict=True)]
-    for context, hits in zip(contexts, found, strict=True):
-        run[context.id] = {hit.id: hit.score for hit in hits}
-    return run
-
-
 def bm25(corpus: Corpus, queries: Sequence[tuple[str, str]], k: int) -> Run:
     """BM25 (k1 .9, b .4, English stop words and stemmer) over a corpus; queries are (id, text)."""
-    import bm25s  # noqa: PLC0415 - only this baseline needs it
-    import Stemmer  # noqa: PLC0415
+    import bm25s
+    import Stemmer
 
     stemmer = Stemmer.Stemmer("english")
 

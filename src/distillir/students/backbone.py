@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from distillir.errors import ModelError
 
@@ -22,7 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class HeadTap(nn.Linear):
-    """Stands where the vocabulary projection stood, shares its parameters, returns its input."""
+    """Stands where the vocabulary projection stood, shares its parameters, returns its input.
+
+    Being a linear layer under the same name, it is tied, saved and loaded like the one it replaces.
+    """
 
     def __init__(self, projection: nn.Linear) -> None:
         nn.Module.__init__(self)
@@ -50,53 +57,66 @@ def load_backbone(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
     if source.startswith(NON_COMMERCIAL):
         logger.warning("%s is published under CC BY-NC-SA 4.0: not for commercial use", source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model, loading = AutoModelForMaskedLM.from_pretrained(
-            source, output_loading_info=True, use_safetensors=True, attn_implementation="sdpa", dtype=torch.float32
-        )
-    except (OSError, ValueError) as error:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            model, loading = AutoModelForMaskedLM.from_pretrained(
+                source, output_loading_info=True, use_safetensors=True, attn_implementation="sdpa", dtype=torch.float32
+            )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"{source}: no masked language model could be loaded ({str(error).splitlines()[0]})",
+            f"{source}: no masked language model could be loaded ({reason})",
             "give a folder or model id of an AutoModelForMaskedLM checkpoint in safetensors format",
         ) from error
-    model = cast(PreTrainedModel, model)
-    projection = model.get_output_embeddings()
-    names = {id(p): n for n, p in model.named_parameters(remove_duplicate=False)}
-    missing = sorted(k for k in loading["missing_keys"] if not k.endswith("position_ids"))
-    if missing or not isinstance(projection, nn.Linear):
+    model, tokenizer = cast(PreTrainedModel, model), cast(PreTrainedTokenizerBase, tokenizer)
+    missing = sorted(name for name in loading["missing_keys"] if not name.endswith("position_ids"))
+    if missing:
         raise ModelError(
-            f"{source}: the checkpoint has no trained masked-language-model head (missing: {', '.join(missing[:4]) or names})",
+            f"{source}: the checkpoint has no trained weights for {', '.join(missing[:4])}"
+            f"{f' and {len(missing) - 4} more' if len(missing) > 4 else ''}",
             "use a checkpoint that was saved with its MLM head; an encoder alone cannot weigh vocabulary terms",
         )
-    if len(tokenizer) > projection.out_features:
-        raise ModelError(
-            f"{source}: the tokenizer has {len(tokenizer)} entries, the model {projection.out_features}",
-            "use the tokenizer the model was trained with",
-        )
-    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or tokenizer.pad_token_id is None:
-        raise ModelError(f"{source}: the tokenizer names no [CLS], [SEP] or [PAD] token", "use a BERT-like tokenizer")
+    _check_tokenizer(source, model, tokenizer)
     model.eval()
-    probe = torch.tensor([[tokenizer.cls_token_id, tokenizer.sep_token_id]])
+    tap(model, source)
+    return model, tokenizer
+
+
+def tap(model: PreTrainedModel, name: str = "the model") -> None:
+    """Put a `HeadTap` in the place of the model's vocabulary projection.
+
+    Raises:
+        ModelError: the logits are something else than that projection of the states, or the model
+            reads token ids otherwise than through its word embeddings.
+    """
+    projection = model.get_output_embeddings()
+    cure = "this architecture is not supported; use a BERT-like masked language model"
+    if not isinstance(projection, nn.Linear):
+        raise ModelError(f"{name}: the head is a {type(projection).__name__}, not a linear projection", cure)
+    probe = torch.arange(3, min(11, projection.out_features), device=projection.weight.device)[None]
     with torch.no_grad():
         logits = model(input_ids=probe).logits
-        tap(model)
-        states = model(input_ids=probe).logits
-    if states.shape[-1] != projection.in_features or not torch.allclose(
-        nn.functional.linear(states, projection.weight, projection.bias), logits, atol=1e-3
-    ):
-        raise ModelError(f"{source}: the head does more than project", "this architecture is not supported yet")
-    return model, cast(PreTrainedTokenizerBase, tokenizer)
+        model.set_output_embeddings(HeadTap(projection))
+        states = model(inputs_embeds=model.get_input_embeddings()(probe)).logits
+        same = states.shape[-1] == projection.in_features and torch.allclose(
+            projection(states), logits, atol=1e-3, equal_nan=True
+        )
+    if not same:
+        raise ModelError(f"{name}: the head does more than project", cure)
 
 
-def tap(model: PreTrainedModel) -> None:
-    """Put a `HeadTap` in the place of the model's vocabulary projection."""
-    projection = cast(nn.Linear, model.get_output_embeddings())
-    model.set_output_embeddings(HeadTap(projection))
-
-
-def untapped_state(model: PreTrainedModel) -> dict[str, Tensor]:
-    """State dict under the names of the untouched architecture: the tap has its projection's names."""
-    return cast(dict[str, Tensor], model.state_dict())
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars and load reports: what matters in them is checked and raised here."""
+    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def fingerprint(*modules: nn.Module) -> str:
@@ -105,10 +125,29 @@ def fingerprint(*modules: nn.Module) -> str:
     for module in modules:
         for name, tensor in sorted(module.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 def positions(config: Any) -> int:
     """Longest input the model has positions for."""
-    return int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
+    size = getattr(config, "max_position_embeddings", None)
+    if not size:
+        return 1 << 30
+    # RoBERTa and its kin count positions from behind the padding id.
+    padded = getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet")
+    return int(size) - (int(config.pad_token_id) + 1 if padded else 0)
+
+
+def _check_tokenizer(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"{source}: the tokenizer has {len(tokenizer)} entries, the model {rows}",
+            "use the tokenizer the model was trained with",
+        )
+    lacking = [name for name in ("cls", "sep", "pad") if getattr(tokenizer, f"{name}_token_id") is None]
+    if lacking:
+        raise ModelError(
+            f"{source}: the tokenizer names no {' or '.join(lacking)} token", "use a tokenizer of the BERT family"
+        )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distillir.conversation import Conversation
-from distillir.errors import ModelError
+from distillir.errors import ConfigError, ModelError
 from distillir.objectives.contract import Output
-from distillir.rendering import Rendered, RenderSettings, escape, render
+from distillir.rendering import Rendered, RenderSettings, render
 from distillir.students import backbone
-from distillir.students.batch import SparseBatch, score_documents
+from distillir.students.batch import SparseBatch, dense_to_csr, pad, score_documents
 from distillir.students.head import splade_head
+from distillir.students.tokens import ContentTokens
 from distillir.students.turns import TurnEmbeddings, TurnGate, turn_types
 from distillir.vectors import CSR
 
@@ -43,6 +44,14 @@ class SparseSettings:
     turn_embeddings: bool = False
     document_length: int = 256
     dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gate_offset < math.inf:
+            raise ConfigError(f"gate_offset is {self.gate_offset}", "give a number of at least 0")
+        if self.document_length < 3:
+            raise ConfigError(f"document_length is {self.document_length}", "give at least 3: two specials and a token")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is {self.dropout}", "give a share from 0 to below 1, or None")
 
     @property
     def plain(self) -> bool:
@@ -79,13 +88,9 @@ class SparseStudent(nn.Module):
         self.gate = TurnGate(model.get_output_embeddings().in_features, settings.gate_offset) if settings.gate else None
         self.turns = TurnEmbeddings(width) if settings.turn_embeddings else None
         self.screen = False  # see `splade_head`: a matter of this machine, not of the checkpoint
-        self._specials = sorted(set(tokenizer.all_special_tokens), key=len, reverse=True)
-        self._special_ids = frozenset(tokenizer.all_special_ids)
-        self.tokens = lru_cache(maxsize=1 << 16)(self._tokens)
+        self.tokens = ContentTokens(tokenizer)
         if settings.dropout is not None:
-            for module in model.modules():
-                if isinstance(module, nn.Dropout):
-                    module.p = settings.dropout
+            _set_dropout(model, settings.dropout)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, settings: SparseSettings | None = None) -> SparseStudent:
@@ -109,11 +114,6 @@ class SparseStudent(nn.Module):
 
     # Text to tokens
 
-    def _tokens(self, text: str) -> tuple[int, ...]:
-        """Content token ids; special tokens written in the text are broken up."""
-        ids = self.tokenizer(escape(text, self._specials), add_special_tokens=False, verbose=False)["input_ids"]
-        return tuple(i for i in ids if i not in self._special_ids)
-
     def render(self, conversation: Conversation) -> Rendered:
         """Tokens of a conversation under the student's budget."""
         return render(
@@ -126,7 +126,7 @@ class SparseStudent(nn.Module):
 
     def document_ids(self, text: str) -> list[int]:
         """Tokens of a document, specials included, cut at `document_length`."""
-        content = self._tokens(text)[: self.settings.document_length - 2]
+        content = self.tokens.read(text)[: self.settings.document_length - 2]
         return [self.tokenizer.cls_token_id, *content, self.tokenizer.sep_token_id]
 
     def terms(self, indices: Sequence[int]) -> list[str]:
@@ -160,8 +160,6 @@ class SparseStudent(nn.Module):
         return self._encode([self.document_ids(text) for text in texts], batch_size)
 
     def _encode(self, sequences: list[list[int]], batch_size: int) -> CSR:
-        from distillir.students.batch import dense_to_csr, pad  # noqa: PLC0415
-
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         rows: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.int32), np.empty(0, np.float32))] * len(sequences)
         device = next(self.parameters()).device
@@ -170,6 +168,8 @@ class SparseStudent(nn.Module):
                 chosen = order[start : start + batch_size]
                 ids, mask = pad([sequences[i] for i in chosen], self.tokenizer.pad_token_id)
                 vectors = self.represent(ids.to(device), mask.to(device))
+                if not vectors.isfinite().all():
+                    raise ModelError("the student's vectors are not finite", "its weights are damaged; load it again")
                 for i, row in zip(chosen, dense_to_csr(vectors), strict=True):
                     rows[i] = row
         indptr = np.concatenate([[0], np.cumsum([len(r[0]) for r in rows])]).astype(np.int64)
@@ -184,6 +184,14 @@ class SparseStudent(nn.Module):
     def describe(self) -> dict[str, object]:
         """Settings as plain values, for records."""
         return asdict(self.settings)
+
+
+def _set_dropout(model: nn.Module, share: float) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        if isinstance(getattr(module, "attention_dropout", None), float):  # some attentions keep a bare number
+            module.attention_dropout = share
 
 
 @contextmanager

@@ -44,14 +44,14 @@ class TurnEmbeddings(nn.Module):
     def __init__(self, width: int, reach: int = 8) -> None:
         super().__init__()
         self.reach = reach
-        self.type = nn.Embedding(len(TurnType), width)
-        self.distance = nn.Embedding(reach + 1, width)
-        nn.init.zeros_(self.type.weight)
-        nn.init.zeros_(self.distance.weight)
+        self.by_type = nn.Embedding(len(TurnType), width)  # `type` is a method of nn.Module
+        self.by_distance = nn.Embedding(reach + 1, width)
+        nn.init.zeros_(self.by_type.weight)
+        nn.init.zeros_(self.by_distance.weight)
 
     def forward(self, types: Tensor, distances: Tensor) -> Tensor:
         """Types and distances (B, L) → (B, L, E)."""
-        out: Tensor = self.type(types) + self.distance(distances.clamp(max=self.reach))
+        out: Tensor = self.by_type(types) + self.by_distance(distances.clamp(max=self.reach))
         return out
 
 

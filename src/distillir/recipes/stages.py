@@ -1,0 +1,180 @@
+"""Stages of a run. Each leaves its result in the run folder under a mark of what it was made from, and reuses it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from distillir.data import Context, Corpus, open_or_build
+from distillir.data.files import replacing
+from distillir.encoding import encode_corpus
+from distillir.index import create_index, fill
+from distillir.recipes.fit import Labelled, fit
+from distillir.recipes.measure import TestBed
+from distillir.recipes.progress import Stages
+from distillir.recipes.recipe import SparseRecipe
+from distillir.recipes.systems import conversation
+from distillir.students import SparseStudent, resolve
+from distillir.students.checkpoint import is_student
+from distillir.training import TrainResult
+from distillir.vectors import SparseVectors, SparseVectorsWriter
+from distillir.vectors.layout import MANIFEST
+
+MARKS = "made_from"  # folder of the marks, apart from whatever else lies in a run folder
+
+
+def mark_of(out: Path, stage: str) -> Path:
+    """Where a finished stage says what it was made from."""
+    return out / MARKS / f"{stage}.json"
+
+
+def write_text(path: Path, content: str) -> None:
+    """Replace a file as a whole."""
+    with replacing(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+
+
+def file_digest(path: Path) -> str:
+    """Hash of a file's bytes, 12 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def documents_of(
+    source: Path, name: str, out: Path, encoder: SparseStudent, stages: Stages
+) -> tuple[Corpus, SparseVectors]:
+    """A corpus and its vectors, in `out/NAME.arrow` and `out/NAME.vectors`.
+
+    Vectors of another corpus, encoder or length are removed: a document whose text changed must not keep its old one.
+    """
+    corpus = open_or_build(source, out / f"{name}.arrow")
+    folder, mark = out / f"{name}.vectors", mark_of(out, name)
+    told = json.dumps(
+        {
+            "corpus": file_digest(corpus.path),
+            "encoder": encoder.fingerprint(),
+            "document_length": encoder.settings.document_length,
+        }
+    )
+    if not _says(mark, told):
+        if folder.exists():
+            stages.say(f"{name}: documents or encoder changed, encoding anew")
+            shutil.rmtree(folder)
+        write_text(mark, told)
+    if (folder / MANIFEST).exists():
+        there = SparseVectors.open(folder, partial=True)
+        if there.complete and len(there) == len(corpus):
+            stages.say(f"{name}: {len(corpus):,} document vectors reused")
+            return corpus, there
+    return corpus, encode_corpus(encoder, corpus, folder, watch=stages.bar(f"encode {name}"))
+
+
+def joined(own: SparseVectors, others: SparseVectors, folder: Path) -> SparseVectors:
+    """Two stores as one: the rows of `own`, then those of `others` under ids that cannot be mistaken for them."""
+    meta = {"encoder": own.meta["encoder"], "parts": [own.fingerprint, others.fingerprint]}
+    mark, told = mark_of(folder.parent, "joined"), json.dumps(meta)
+    if not _says(mark, told):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(mark, told)
+    with SparseVectorsWriter(folder, own.dim, own.dtype, meta=meta) as writer:
+        for prefix, part in (("", own), ("candidate\0", others)):
+            for start, rows in part.blocks():
+                names = [prefix + part.ids[start + i] for i in range(rows.rows)]
+                fresh = [i for i, name in enumerate(names) if not writer.has(name)]
+                if fresh:
+                    writer.append([names[i] for i in fresh], part.gather([start + i for i in fresh]))
+    return SparseVectors.open(folder)
+
+
+def trained(
+    recipe: SparseRecipe,
+    labelled: Labelled,
+    documents: SparseVectors,
+    bed: TestBed,
+    encoder: SparseStudent,
+    stages: Stages,
+) -> tuple[SparseStudent, TrainResult]:
+    """The student in `out/student`, trained unless it was made from exactly this."""
+    method, settings, training = recipe.chosen_method(), recipe.student_settings(), recipe.train_settings()
+    told = _told(
+        method=method.model_dump(),
+        student=asdict(settings),
+        training=asdict(training),
+        train=labelled.digest(),
+        dev=[_context(c) for c in bed.contexts],
+        documents=documents.fingerprint,
+        searched=[vectors.fingerprint for vectors in bed.documents.values()],
+        start=encoder.fingerprint(),
+    )
+    folder, mark, checkpoints = recipe.out / "student", mark_of(recipe.out, "student"), recipe.out / "checkpoints"
+    done = _read(mark)
+    if done.get("made_from") == told and is_student(folder):
+        result = done["result"]
+        stages.say(f"student of {result['steps']} steps reused")
+        student = SparseStudent.from_pretrained(folder)
+        return student, TrainResult(**{**result, "history": tuple(map(tuple, result["history"]))})
+    mark.unlink(missing_ok=True)
+    started = checkpoints / "made_from.txt"
+    if checkpoints.exists():
+        if _says(started, told):
+            stages.say("training goes on from its last checkpoint, if it left one")
+        else:
+            stages.say("settings or data changed: training starts anew")
+            shutil.rmtree(checkpoints)
+    write_text(started, told)
+    student, result = fit(
+        resolve(recipe.model),
+        labelled,
+        documents,
+        method,
+        settings,
+        training,
+        evaluate=lambda student: bed.figure(conversation(student)),
+        folder=checkpoints,
+        watch=stages.training(),
+        screen=recipe.screen,
+    )
+    student.save(folder)
+    write_text(mark, json.dumps({"made_from": told, "result": asdict(result)}))
+    return student, result
+
+
+def indexed(out: Path, engine: str, documents: SparseVectors, stages: Stages) -> None:
+    """The index in `out/index`, built unless it holds exactly these documents."""
+    told, mark = f"{engine} {documents.fingerprint}", mark_of(out, "index")
+    if _says(mark, told):
+        stages.say(f"index of {len(documents):,} documents reused")
+        return
+    mark.unlink(missing_ok=True)  # first: a half-built index must not stand under an old mark
+    stages.say(f"index ({engine})")
+    shutil.rmtree(out / "index", ignore_errors=True)
+    with create_index(out / "index", engine, dim=documents.dim, encoder=str(documents.meta["encoder"])) as index:
+        fill(index, documents)
+        index.optimize()
+    write_text(mark, told)
+
+
+def with_source(contexts: Sequence[Context], path: Path) -> list[Context]:
+    """Contexts that name no source are of their file."""
+    return [c if c.source else replace(c, source=path.name) for c in contexts]
+
+
+def _says(mark: Path, told: str) -> bool:
+    return mark.is_file() and mark.read_text(encoding="utf-8") == told
+
+
+def _read(mark: Path) -> Mapping[str, Any]:
+    return json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
+
+
+def _told(**facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()
+
+
+def _context(context: Context) -> list[object]:
+    return [context.id, context.conversation.messages(), dict(context.relevant)]

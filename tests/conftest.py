@@ -1,0 +1,61 @@
+"""A corpus and chats small enough to train on in seconds: animals, and what is known of each."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ANIMALS = ("otter", "falcon", "salmon", "beetle", "horse", "whale", "parrot", "tiger")
+FACTS = {
+    "food": ("what does the {} eat", "The {} eats what it finds near the water and in the fields."),
+    "sleep": ("when does the {} sleep", "The {} sleeps at night in a quiet place of the forest."),
+    "size": ("how big is the {}", "A grown {} is as big and heavy as other animals of its family."),
+    "home": ("where does the {} live", "The {} lives in the north, in rivers, forests and on the coast."),
+    "young": ("how many young has the {}", "The {} has two or three young every year in spring."),
+}
+
+
+def chat(animal: str, facts: list[str], split: str) -> list[dict]:
+    """One row a turn: the first question names the animal, later ones say 'it'."""
+    rows, messages = [], []
+    for turn, fact in enumerate(facts, start=1):
+        asked, answer = FACTS[fact]
+        question = asked.format(animal) if turn == 1 else asked.replace("the {}", "it")
+        messages = [*messages, {"role": "user", "content": question}]
+        rows.append(
+            {
+                "id": f"{split}-{animal}#{turn}",
+                "group": f"{split}-{animal}",
+                "messages": messages,
+                "rewrite": asked.format(animal),
+                "relevant": [f"{animal}-{fact}"],
+            }
+        )
+        messages = [*messages, {"role": "assistant", "content": answer.format(animal)}]
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def animals():
+    """Writes `corpus.jsonl`, `train.jsonl`, `dev.jsonl` and `test.jsonl` into a folder: 40 documents, 24 contexts."""
+
+    def write(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        documents = [
+            {"_id": f"{animal}-{fact}", "title": animal, "text": answer.format(animal)}
+            for animal in ANIMALS
+            for fact, (_, answer) in FACTS.items()
+        ]
+        write_rows(folder / "corpus.jsonl", documents)
+        plan = {"train": ANIMALS[:4], "dev": ANIMALS[4:6], "test": ANIMALS[6:]}
+        for split, names in plan.items():
+            write_rows(
+                folder / f"{split}.jsonl", [row for a in names for row in chat(a, ["food", "sleep", "home"], split)]
+            )
+        return folder
+
+    return write
