@@ -137,7 +137,10 @@ def _forward(folder: Path, variant: str, data: dict[str, Any], kept: Any) -> tup
 
         return student.parameters(), ours
     if variant == "st":
-        encoder = SparseEncoder(str(folder), device="cpu").eval()
+        encoder = SparseEncoder(str(folder), device="cpu").train()  # its pooling has no gradient in evaluation mode
+        for module in encoder.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
 
         def embed(ids: torch.Tensor) -> torch.Tensor:
             out = encoder({"input_ids": ids, "attention_mask": torch.ones_like(ids)})

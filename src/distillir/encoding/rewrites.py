@@ -15,6 +15,7 @@ import numpy as np
 from distillir.conversation import Conversation
 from distillir.students.sparse import SparseStudent
 from distillir.vectors import CSR, SparseVectors, SparseVectorsWriter, csr_from_rows
+from distillir.vectors.layout import MANIFEST
 
 GROUP = 256
 
@@ -37,18 +38,19 @@ def rewrite_vectors(
     keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() for text in texts]
     new = dict(zip(keys, texts, strict=True))
     store = Path(folder) / name
-    if store.exists():
-        with SparseVectorsWriter(store, encoder.dim, "float32", shard_rows=GROUP, meta={"encoder": name}) as writer:
-            new = {key: text for key, text in new.items() if not writer.has(key)}
-    if new:
+    if (store / MANIFEST).exists():  # readers need no lock: only a new text does
+        found = SparseVectors.open(store, partial=True).find(list(new))
+        new = {key: text for (key, text), row in zip(new.items(), found.tolist(), strict=True) if row < 0}
+    if new or not (store / MANIFEST).exists():
         items = list(new.items())
         with SparseVectorsWriter(store, encoder.dim, "float32", shard_rows=GROUP, meta={"encoder": name}) as writer:
             for start in range(0, len(items), GROUP):
-                part = items[start : start + GROUP]
+                part = [(key, text) for key, text in items[start : start + GROUP] if not writer.has(key)]
                 rows = encoder.encode_queries([Conversation.from_pairs([], text) for _, text in part])
                 writer.append([key for key, _ in part], rows)
-                watch(start + len(part), len(items))
-    stored = SparseVectors.open(store)
+                writer.flush()
+                watch(min(start + GROUP, len(items)), len(items))
+    stored = SparseVectors.open(store, partial=True)
     return stored.gather(stored.position(keys))
 
 
@@ -66,6 +68,6 @@ def fuse(vectors: Mapping[str, CSR], weights: Sequence[Mapping[str, float]], dim
         for teacher, weight in shares.items():
             dims, values = vectors[teacher].row(i)
             total[dims] += np.float32(weight) * values
-        dims = total.nonzero()[0]
-        rows.append((dims, total[dims]))
+        active = total.nonzero()[0]
+        rows.append((active, total[active]))
     return csr_from_rows(rows, dim)

@@ -34,6 +34,7 @@ def check_method(method: Method) -> None:
         ConfigError, ObjectiveError: an unknown name or option, a value it cannot have, or a contradiction.
     """
     parts = _parts(method, ())
+    objectives.WeightedSum(parts)
     build_draw(method)
     build_penalties(method)
     check_gold_policy(method.gold, method.pseudo_gold)

@@ -55,7 +55,9 @@ class Stages:
 
     def say(self, text: str) -> None:
         """One line."""
-        self._console.print(f"[{time.perf_counter() - self._started:6.1f} s] {text}", highlight=False, markup=False)
+        self._console.print(
+            f"[{time.perf_counter() - self._started:6.1f} s] {text}", highlight=False, markup=False, soft_wrap=True
+        )
 
     def bar(self, name: str) -> Callable[[int, int], None]:
         """A watcher of (done, total)."""

@@ -58,7 +58,7 @@ def load_backbone(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
         logger.warning("%s is published under CC BY-NC-SA 4.0: not for commercial use", source)
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source)
+            tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source))
             model, loading = AutoModelForMaskedLM.from_pretrained(
                 source, output_loading_info=True, use_safetensors=True, attn_implementation="sdpa", dtype=torch.float32
             )
@@ -68,7 +68,7 @@ def load_backbone(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
             f"{source}: no masked language model could be loaded ({reason})",
             "give a folder or model id of an AutoModelForMaskedLM checkpoint in safetensors format",
         ) from error
-    model, tokenizer = cast(PreTrainedModel, model), cast(PreTrainedTokenizerBase, tokenizer)
+    model = cast(PreTrainedModel, model)
     missing = sorted(name for name in loading["missing_keys"] if not name.endswith("position_ids"))
     if missing:
         raise ModelError(
@@ -77,7 +77,7 @@ def load_backbone(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
             "use a checkpoint that was saved with its MLM head; an encoder alone cannot weigh vocabulary terms",
         )
     _check_tokenizer(source, model, tokenizer)
-    model.eval()
+    model.train(False)
     tap(model, source)
     return model, tokenizer
 
@@ -89,15 +89,15 @@ def tap(model: PreTrainedModel, name: str = "the model") -> None:
         ModelError: the logits are something else than that projection of the states, or the model
             reads token ids otherwise than through its word embeddings.
     """
-    projection = model.get_output_embeddings()
+    projection = projection_of(model)
     cure = "this architecture is not supported; use a BERT-like masked language model"
     if not isinstance(projection, nn.Linear):
         raise ModelError(f"{name}: the head is a {type(projection).__name__}, not a linear projection", cure)
     probe = torch.arange(3, min(11, projection.out_features), device=projection.weight.device)[None]
     with torch.no_grad():
         logits = model(input_ids=probe).logits
-        model.set_output_embeddings(HeadTap(projection))
-        states = model(inputs_embeds=model.get_input_embeddings()(probe)).logits
+        cast(Any, model).set_output_embeddings(HeadTap(projection))
+        states = model(inputs_embeds=word_embeddings(model)(probe)).logits
         same = states.shape[-1] == projection.in_features and torch.allclose(
             projection(states), logits, atol=1e-3, equal_nan=True
         )
@@ -105,18 +105,28 @@ def tap(model: PreTrainedModel, name: str = "the model") -> None:
         raise ModelError(f"{name}: the head does more than project", cure)
 
 
+def projection_of(model: PreTrainedModel) -> nn.Linear:
+    """The model's vocabulary projection, tapped or not."""
+    return cast(nn.Linear, cast(Any, model).get_output_embeddings())
+
+
+def word_embeddings(model: PreTrainedModel) -> nn.Embedding:
+    """The model's table of word embeddings."""
+    return cast(nn.Embedding, model.get_input_embeddings())
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without transformers' progress bars and load reports: what matters in them is checked and raised here."""
     bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         transformers_logging.set_verbosity(level)
         if bars:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def fingerprint(*modules: nn.Module) -> str:
@@ -140,7 +150,7 @@ def positions(config: Any) -> int:
 
 
 def _check_tokenizer(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    rows = model.get_input_embeddings().num_embeddings
+    rows = word_embeddings(model).num_embeddings
     if len(tokenizer) > rows:
         raise ModelError(
             f"{source}: the tokenizer has {len(tokenizer)} entries, the model {rows}",

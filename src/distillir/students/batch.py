@@ -26,9 +26,8 @@ class StoredRows:
     @classmethod
     def from_csr(cls, rows: CSR) -> StoredRows:
         """Tensors over the same memory where the dtypes allow."""
-        return cls(
-            torch.from_numpy(rows.indptr), torch.from_numpy(rows.indices.astype(np.int64)), torch.from_numpy(rows.values)
-        )
+        indptr, values = (a if a.flags.writeable else a.copy() for a in (rows.indptr, rows.values))
+        return cls(torch.from_numpy(indptr), torch.from_numpy(rows.indices.astype(np.int64)), torch.from_numpy(values))
 
     def to(self, device: torch.device | str) -> StoredRows:
         """The same rows on another device."""
@@ -49,8 +48,9 @@ class StoredRows:
 
     def dense(self, dim: int) -> Tensor:
         """The rows as a (U, V) tensor."""
-        rows = torch.repeat_interleave(torch.arange(len(self.indptr) - 1, device=self.indices.device), self.indptr.diff())
-        out = torch.zeros(len(self.indptr) - 1, dim, dtype=self.values.dtype, device=self.indices.device)
+        count = len(self.indptr) - 1
+        rows = torch.repeat_interleave(torch.arange(count, device=self.indices.device), self.indptr.diff())
+        out = torch.zeros(count, dim, dtype=self.values.dtype, device=self.indices.device)
         out[rows, self.indices] = self.values
         return out
 

@@ -83,9 +83,10 @@ class SparseStudent(nn.Module):
             )
         self.model = model
         self.tokenizer = tokenizer
-        self.dim = model.get_output_embeddings().out_features
-        width = model.get_input_embeddings().embedding_dim
-        self.gate = TurnGate(model.get_output_embeddings().in_features, settings.gate_offset) if settings.gate else None
+        projection = backbone.projection_of(model)
+        self.dim = projection.out_features
+        self.gate = TurnGate(projection.in_features, settings.gate_offset) if settings.gate else None
+        width = backbone.word_embeddings(model).embedding_dim
         self.turns = TurnEmbeddings(width) if settings.turn_embeddings else None
         self.screen = False  # see `splade_head`: a matter of this machine, not of the checkpoint
         self.tokens = ContentTokens(tokenizer)
@@ -98,7 +99,7 @@ class SparseStudent(nn.Module):
 
         A saved student brings its own settings; `settings` then must be None.
         """
-        from distillir.students.checkpoint import is_student, load_student  # noqa: PLC0415 - it loads this class
+        from distillir.students.checkpoint import is_student, load_student  # it loads this class
 
         if is_student(source):
             if settings is not None:
@@ -108,7 +109,7 @@ class SparseStudent(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Save so that `sentence_transformers.SparseEncoder` and this class open it."""
-        from distillir.students.checkpoint import save_student  # noqa: PLC0415
+        from distillir.students.checkpoint import save_student
 
         save_student(self, folder)
 
@@ -138,12 +139,12 @@ class SparseStudent(nn.Module):
     def represent(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids (B, L) and mask (B, L) bool → vectors (B, V), float32."""
         types, distances = turn_types(ids, self.tokenizer.sep_token_id, answers=self.settings.render.answers)
-        embedded = self.model.get_input_embeddings()(ids)
+        embedded = backbone.word_embeddings(self.model)(ids)
         if self.turns is not None:
             embedded = embedded + self.turns(types, distances).to(embedded.dtype)
         states = self.model(inputs_embeds=embedded, attention_mask=mask.long()).logits  # (B, L, H): the head is tapped
         gate = None if self.gate is None else self.gate(states, types)
-        head = self.model.get_output_embeddings()
+        head = backbone.projection_of(self.model)
         return splade_head(states, head.weight, head.bias, mask, gate, screen=self.screen).float()
 
     def forward(self, batch: SparseBatch) -> Output:
@@ -191,7 +192,7 @@ def _set_dropout(model: nn.Module, share: float) -> None:
         if isinstance(module, nn.Dropout):
             module.p = share
         if isinstance(getattr(module, "attention_dropout", None), float):  # some attentions keep a bare number
-            module.attention_dropout = share
+            module.attention_dropout = share  # type: ignore[assignment]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from sentence_transformers.base.modules.input_module import InputModule
 from torch import Tensor
 
 from distillir.conversation import Conversation
-from distillir.errors import ConversationError
+from distillir.errors import ConversationError, ModelError
 from distillir.rendering import from_string
 from distillir.students.batch import pad
 from distillir.students.checkpoint import load_student, write_student_files
@@ -32,7 +32,7 @@ class ConversationSplade(InputModule):
     save_in_root = True
 
     def __init__(self, student: SparseStudent) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.student = student
         self.tokenizer = student.tokenizer
 
@@ -57,7 +57,7 @@ class ConversationSplade(InputModule):
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Any]:
         """Conversations in any of the accepted forms → `input_ids`, `attention_mask`."""
         sequences = [self.student.render(self.read(one, prompt)).ids for one in inputs]
-        ids, mask = pad(sequences, self.tokenizer.pad_token_id)
+        ids, mask = pad(sequences, self.student.tokenizer.pad_token_id)
         return {"input_ids": ids, "attention_mask": mask.long(), "modality": "text"}
 
     def read(self, one: object, prompt: str | None = None) -> Conversation:
@@ -66,7 +66,7 @@ class ConversationSplade(InputModule):
             return one
         if isinstance(one, str):
             settings = self.student.settings.render
-            return from_string((prompt or "") + one, sep=self.tokenizer.sep_token, answers=settings.answers)
+            return from_string((prompt or "") + one, sep=self.student.tokenizer.sep_token, answers=settings.answers)
         if isinstance(one, dict) and "messages" in one:
             one = one["messages"]
         if isinstance(one, dict):
@@ -77,7 +77,8 @@ class ConversationSplade(InputModule):
 
     def forward(self, features: dict[str, Tensor | Any], **_: Any) -> dict[str, Tensor | Any]:
         """Adds `sentence_embedding` (B, V)."""
-        features["sentence_embedding"] = self.student.represent(features["input_ids"], features["attention_mask"].bool())
+        ids, mask = features["input_ids"], features["attention_mask"]
+        features["sentence_embedding"] = self.student.represent(ids, mask.bool())
         return features
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:
@@ -85,6 +86,19 @@ class ConversationSplade(InputModule):
         write_student_files(self.student, Path(output_path))
 
     @classmethod
-    def load(cls, model_name_or_path: str, *_: Any, **__: Any) -> ConversationSplade:  # type: ignore[override]
-        """Read them back."""
-        return cls(load_student(model_name_or_path))
+    def load(  # type: ignore[override]
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **_: Any,
+    ) -> ConversationSplade:
+        """Read them back, from a folder or a model id."""
+        where = (subfolder, token, cache_folder, revision, local_files_only)
+        folder = cls.load_dir_path(model_name_or_path, *where)
+        if folder is None:
+            raise ModelError(f"{model_name_or_path}: no such checkpoint", "give a folder or a model id")
+        return cls(load_student(folder))

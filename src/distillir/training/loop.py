@@ -7,10 +7,13 @@ What a student is, where candidates come from and what the labels say are other 
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -18,12 +21,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from distillir.errors import TrainingError
+from distillir.errors import ConfigError, TrainingError
 from distillir.objectives.contract import Objective, Output, Targets, check_pairing
-from distillir.training.monitor import Monitor
+from distillir.training.groups import batch_groups, parameter_groups
+from distillir.training.monitor import Monitor, active_dimensions
 from distillir.training.plan import batches
 from distillir.training.settings import TrainSettings
-from distillir.training.state import Progress, latest, load_state, restore, save_state, snapshot
+from distillir.training.state import Progress, restore, resume, save_state, snapshot
 
 Penalty = Callable[[Tensor], Tensor]  # (B, V) → ()
 Evaluate = Callable[[nn.Module], float]  # larger is better
@@ -59,7 +63,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended: steps done, dev history (step, figure), the best of it, seconds, and a note if it stopped early."""
+    """How a run ended: steps, dev history (step, figure), the best of it, seconds, and a note if it stopped early."""
 
     steps: int
     history: tuple[tuple[int, float], ...]
@@ -82,123 +86,158 @@ def train(
 ) -> TrainResult:
     """Train a student; with `folder`, checkpoint there and go on from the last checkpoint.
 
+    A run that was stopped, however it was, and started again ends with bitwise the weights of one that was not; a
+    finished run returns at once. The student is left in evaluation mode.
+
     Args:
         student: module with `student(batch) -> Output`.
         data: contexts; see `TrainingData`.
         objective: checked against the first batch's targets and the student's output before step 0.
         settings: of the run.
         penalties: name → (weight, penalty on `Output.vectors`).
-        evaluate: dev figure, larger is better; called in evaluation mode.
+        evaluate: dev figure, larger is better; called in evaluation mode, without gradients.
         folder: of the checkpoints.
         watch: called after every optimiser step.
 
     Raises:
         ObjectiveError: objective, student and labels do not fit together.
         CollapseError: see `Monitor`.
-        TrainingError: no data, or a checkpoint of another run.
+        ConfigError: patience without a dev figure.
+        TrainingError: no data, a dev figure that is not a number, a checkpoint of another run or a full disk.
     """
     if not len(data.lengths):
         raise TrainingError("there are no contexts to train on", "check filters and labels")
+    if settings.patience and evaluate is None:
+        raise ConfigError("patience waits for a dev figure and nothing evaluates", "give evaluate, or patience 0")
     torch.manual_seed(settings.seed)
-    precision = {"fp32": "no"}.get(settings.precision, settings.precision)
-    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+    accelerator = _accelerator()
     optimizer = torch.optim.AdamW(parameter_groups(student, settings), lr=settings.lr)
     student, optimizer = accelerator.prepare(student, optimizer)
-    bare: nn.Module = accelerator.unwrap_model(student)
-    _check_pairing(bare, data, objective, accelerator.device)
+    device: torch.device = accelerator.device
+    autocast, scaler = _precision(settings.precision, device)
+    _check_pairing(student, data, objective, device)
 
     per_epoch = -(-len(batches(data.lengths, settings.batch_size, seed=0, epoch=0)) // settings.accumulate)
     total = min(settings.epochs * per_epoch, settings.max_steps or settings.epochs * per_epoch)
+    evaluate_every = settings.evaluate_every or per_epoch
+    checkpoint_every = settings.checkpoint_every or per_epoch
+    weighted = dict(penalties or {})
+    run = _identity(data, objective, settings, weighted)
     progress, best = Progress(), None
-    checkpoint = latest(folder) if folder else None
-    if checkpoint:
-        progress, best = load_state(checkpoint, bare, optimizer)
-    monitor = Monitor(dim=int(getattr(bare, "dim", 0)))
-    history: list[tuple[int, float]] = []
-    started, first, stopped = time.perf_counter(), progress.step, ""
-    every = settings.evaluate_every or per_epoch
+    if folder and (found := resume(folder, student, optimizer, run)):
+        progress, best = found
+        if progress.scaler:
+            scaler.load_state_dict(progress.scaler)
+    monitor = Monitor()
+    started, first, before = time.perf_counter(), progress.step, progress.seconds
     student.train()
-    while progress.step < total and not stopped:
-        for group in _groups(data, settings, progress):
-            for scheduled in optimizer.param_groups:
-                scheduled["lr"] = scheduled["peak"] * settings.rate(progress.step, total)
-            loss, active = 0.0, None
-            for batch in group:
-                with accelerator.autocast():
-                    output: Output = student(batch.to(accelerator.device))
-                    part = objective(output, batch.targets.to(accelerator.device)) / len(group)
-                    for weight, penalty in (penalties or {}).values():
-                        part = part + weight * penalty(_vectors(output)) / len(group)
-                accelerator.backward(part)
-                loss += part.item()
-                if output.vectors is not None:
-                    active = (output.vectors.detach() > 0).sum(1).float().mean().item()
-            norm = accelerator.clip_grad_norm_(student.parameters(), settings.clip or float("inf"))
-            monitor.check(progress.step + 1, loss, float(norm), active)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            progress.step += 1
-            progress.batch += len(group)
-            dev = None
-            if evaluate and (progress.step % every == 0 or progress.step == total):
-                student.eval()
-                dev = evaluate(bare)
-                student.train()
-                history.append((progress.step, dev))
-                if progress.best is None or dev > progress.best:
-                    progress.best, progress.best_step, progress.stale = dev, progress.step, 0
-                    best = snapshot(bare)
-                else:
-                    progress.stale += 1
-                    if settings.patience and progress.stale >= settings.patience:
-                        stopped = f"no better dev figure since step {progress.best_step}"
-            speed = (progress.step - first) / (time.perf_counter() - started)
-            watch(Tick(progress.step, total, monitor.loss, active, speed, dev))
-            if folder and accelerator.is_main_process and progress.step % (settings.checkpoint_every or per_epoch) == 0:
-                save_state(folder, bare, optimizer, progress, best)
-            if progress.step >= total or stopped:
-                break
-        else:
-            progress.epoch, progress.batch = progress.epoch + 1, 0
+    while progress.step < total and not progress.stopped:
+        plan = batches(data.lengths, settings.batch_size, seed=settings.seed, epoch=progress.epoch)
+        collate = partial(data.collate, epoch=progress.epoch)
+        with closing(batch_groups(plan[progress.batch :], collate, settings.accumulate)) as groups:
+            for group in groups:
+                for scheduled in optimizer.param_groups:
+                    scheduled["lr"] = scheduled["peak"] * settings.rate(progress.step, total)
+                optimizer.zero_grad(set_to_none=True)
+                loss, active, dim = 0.0, None, 0
+                for batch in group:
+                    with autocast():
+                        output: Output = student(batch.to(device))
+                        part = objective(output, batch.targets.to(device)) / len(group)
+                        for weight, penalty in weighted.values():
+                            part = part + weight * penalty(_vectors(output)) / len(group)
+                    accelerator.backward(scaler.scale(part))
+                    loss += part.item()
+                    if (dims := active_dimensions(output.vectors)) is not None:
+                        active, dim = (active or 0.0) + dims / len(group), _vectors(output).shape[1]
+                scaler.unscale_(optimizer.optimizer)
+                norm = float(accelerator.clip_grad_norm_(student.parameters(), settings.clip or math.inf))
+                # An overflow of fp16 is no collapse: the scaler leaves the step out and scales less the next time.
+                overflow = scaler.is_enabled() and not math.isfinite(norm) and scaler.get_scale() > 1
+                monitor.check(progress.step + 1, loss, 0.0 if overflow else norm, active, dim)
+                scaler.step(optimizer.optimizer)
+                scaler.update()
+                progress.step += 1
+                progress.batch += len(group)
+                dev = None
+                if evaluate and (progress.step % evaluate_every == 0 or progress.step == total):
+                    dev = _evaluated(student, evaluate, progress.step)
+                    if _better(progress, dev, settings.patience):
+                        best = snapshot(student)
+                elapsed = time.perf_counter() - started
+                progress.seconds = before + elapsed
+                watch(Tick(progress.step, total, monitor.loss, active, (progress.step - first) / elapsed, dev))
+                done = progress.step == total or bool(progress.stopped)
+                if folder and (done or progress.step % checkpoint_every == 0):
+                    progress.scaler = scaler.state_dict()
+                    save_state(folder, student, optimizer, progress, best, run)
+                if done:
+                    break
+            else:
+                progress.epoch, progress.batch = progress.epoch + 1, 0
     if settings.keep_best and best is not None:
-        restore(bare, best)
-    bare.eval()
-    seconds = time.perf_counter() - started
-    return TrainResult(progress.step, tuple(history), progress.best, progress.best_step, seconds, stopped)
+        restore(student, best)
+    student.eval()
+    history = tuple(progress.history)
+    return TrainResult(progress.step, history, progress.best, progress.best_step, progress.seconds, progress.stopped)
 
 
-def parameter_groups(student: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
-    """AdamW groups: by `lr_scale` prefix, and weight decay on matrices only."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in student.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        scale = next((s for prefix, s in settings.lr_scale.items() if name.startswith(prefix)), 1.0)
-        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((scale, decay), []).append(parameter)
-    if not groups:
-        raise TrainingError("the student has no trainable parameters", "unfreeze something")
-    return [
-        {"params": parameters, "lr": settings.lr * scale, "peak": settings.lr * scale, "weight_decay": decay}
-        for (scale, decay), parameters in groups.items()
-    ]
+def _accelerator() -> Accelerator:
+    """Accelerate picks the device; precision is `_precision`'s, because accelerate keeps one for a whole process."""
+    try:
+        accelerator = Accelerator(mixed_precision="no", cpu=not torch.cuda.is_available())
+    except ValueError as error:
+        raise TrainingError(
+            f"accelerate was set up otherwise in this process ({error})", "train in a process of its own"
+        ) from error
+    if accelerator.num_processes > 1:
+        raise TrainingError(
+            f"started in {accelerator.num_processes} processes, each of which would train on every context",
+            "start one process",
+        )
+    return accelerator
 
 
-def _groups(data: TrainingData, settings: TrainSettings, progress: Progress) -> Iterator[list[Any]]:
-    """Groups of `accumulate` batches from where the run stands; the next batch is built while this one trains."""
-    plan = batches(data.lengths, settings.batch_size, seed=settings.seed, epoch=progress.epoch)[progress.batch :]
-    epoch = progress.epoch
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(data.collate, plan[0], epoch) if plan else None
-        group: list[Any] = []
-        for i in range(len(plan)):
-            assert ahead is not None
-            batch = ahead.result()
-            ahead = pool.submit(data.collate, plan[i + 1], epoch) if i + 1 < len(plan) else None
-            group.append(batch)
-            if len(group) == settings.accumulate or i + 1 == len(plan):
-                yield group
-                group = []
+def _precision(name: str, device: torch.device) -> tuple[Callable[[], torch.autocast], torch.amp.GradScaler]:
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
+    autocast = partial(torch.autocast, device.type, dtype=kind, enabled=kind is not None)
+    return autocast, torch.amp.GradScaler(device.type, enabled=name == "fp16")
+
+
+def _identity(
+    data: TrainingData, objective: Objective, settings: TrainSettings, penalties: Mapping[str, tuple[float, Penalty]]
+) -> dict[str, Any]:
+    """What makes a run another than others. How often it checkpoints does not."""
+    lengths = hashlib.sha256(str(list(data.lengths)).encode()).hexdigest()[:16]
+    return {
+        **{name: value for name, value in asdict(settings).items() if name != "checkpoint_every"},
+        "contexts": len(data.lengths),
+        "lengths": lengths,
+        "objective": objective.name,
+        "penalties": {name: weight for name, (weight, _) in penalties.items()},
+    }
+
+
+def _evaluated(student: nn.Module, evaluate: Evaluate, step: int) -> float:
+    student.eval()
+    with torch.no_grad():
+        dev = float(evaluate(student))
+    student.train()
+    if not math.isfinite(dev):
+        raise TrainingError(f"step {step}: the dev figure is {dev}", "look at the evaluation; larger must be better")
+    return dev
+
+
+def _better(progress: Progress, dev: float, patience: int) -> bool:
+    """Note a dev figure; whether it is the best so far."""
+    progress.history.append((progress.step, dev))
+    if progress.best is None or dev > progress.best:
+        progress.best, progress.best_step, progress.stale = dev, progress.step, 0
+        return True
+    progress.stale += 1
+    if patience and progress.stale >= patience:
+        progress.stopped = f"no better dev figure since step {progress.best_step}"
+    return False
 
 
 def _check_pairing(student: nn.Module, data: TrainingData, objective: Objective, device: torch.device) -> None:

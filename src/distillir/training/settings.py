@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -53,12 +54,20 @@ class TrainSettings:
         for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "give at least 1")
+        for name in ("max_steps", "seed", "evaluate_every", "patience", "checkpoint_every"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", "give at least 0")
+        for name in ("weight_decay", "clip"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}", "give a number of at least 0")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup is {self.warmup}", "give the share of all steps, 0 to below 1")
-        if not self.lr > 0:
-            raise ConfigError(f"lr is {self.lr}", "give a positive rate")
-        if self.schedule not in ("linear", "constant"):
-            raise ConfigError(f"unknown schedule {self.schedule!r}", "use 'linear' or 'constant'")
+        for name, rate in {"lr": self.lr, **{f"lr_scale[{k!r}]": v for k, v in self.lr_scale.items()}}.items():
+            if not 0 < rate < math.inf:
+                raise ConfigError(f"{name} is {rate}", "give a positive number")
+        for name, known in (("schedule", ("linear", "constant")), ("precision", ("fp32", "bf16", "fp16"))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"unknown {name} {getattr(self, name)!r}", f"use {' or '.join(map(repr, known))}")
 
     def rate(self, step: int, total: int) -> float:
         """Factor on the learning rate at a 0-based step of `total`."""

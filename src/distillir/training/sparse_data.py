@@ -16,7 +16,8 @@ from distillir.errors import TrainingError
 from distillir.objectives.contract import Targets
 from distillir.sampling import Candidates, CandidateSampler, Ranking, shared_block
 from distillir.students.batch import SparseBatch, StoredRows, pad
-from distillir.vectors import CSR, SparseVectors, csr_from_rows
+from distillir.vectors import CSR, SparseVectors
+from distillir.vectors.csr import take_rows
 
 ScoreRule = Callable[[NDArray[np.float32], Candidates, Ranking], NDArray[np.float32]]
 NO_CANDIDATES = Candidates(np.empty(0, np.int64), np.empty(0, bool), np.empty(0, np.int64), np.empty(0, np.int64))
@@ -79,7 +80,7 @@ class SparseData:
             candidates[i, : len(one)] = np.searchsorted(unique, one.positions)
             gold[i, : len(one)] = one.is_gold
         stored = StoredRows.from_csr(self.documents.gather(unique))
-        teacher = StoredRows.from_csr(csr_from_rows([self.teacher.row(row) for row in rows], self.dim)).dense(self.dim)
+        teacher = StoredRows.from_csr(take_rows(*self.teacher, np.asarray(rows, np.int64))).dense(self.dim)
         scores = stored.dot(teacher).gather(1, torch.from_numpy(candidates).clamp(min=0)) if width else None
         if scores is not None and self.rule is not None:
             scores = self._ruled(scores, rows, lists)
@@ -101,7 +102,8 @@ class SparseData:
         return self.sampler(self.names[row], self.golds[row], epoch)
 
     def _ruled(self, scores: torch.Tensor, rows: Sequence[int], lists: Sequence[Candidates]) -> torch.Tensor:
-        assert self.rule is not None and self.sampler is not None
+        assert self.rule is not None
+        assert self.sampler is not None
         changed = scores.numpy().copy()
         for i, (row, one) in enumerate(zip(rows, lists, strict=True)):
             changed[i, : len(one)] = self.rule(changed[i, : len(one)], one, self.sampler.pool[self.names[row]])
