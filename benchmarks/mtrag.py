@@ -7,7 +7,7 @@ DSTC11 are outside the training data. The pooled corpora make R@100 optimistic: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.mtrag_data import BUILD, MODEL, PLAIN, Material, load, say
-from distillir.data import Context, Run
+from distillir.data import Run
 from distillir.encoding.pool import best
 from distillir.errors import ConfigError
 from distillir.evaluation import Comparison, SystemResult, active_dims, compare, write_report
@@ -47,10 +47,12 @@ def run(data: Path | None, full: bool) -> dict[str, Any]:
     gate = gated(resolve(MODEL), PLAIN)
     gate.screen = True
     students = {name: student(material, beds["dev"], name) for name in ("mse", "disco", "student")}
+    say("bm25")
+    lexical = _bm25(material, beds.values())
     tables = {}
     for split, bed in beds.items():
         say(f"evaluate {split}")
-        tables[split] = table(material, bed, gate, students, rewritten=split != "dstc11")
+        tables[split] = table(material, bed, gate, students, lexical, rewritten=split != "dstc11")
         print(f"\n{split}\n{tables[split].text()}")
     entity = within_entity(material, beds["dstc11"], gate, students)
     print(f"\ndstc11, within the entity\n{entity.text()}")
@@ -59,6 +61,7 @@ def run(data: Path | None, full: bool) -> dict[str, Any]:
     result = {
         "bench": "mtrag",
         "split": "test",
+        "seed": SEED,
         "rows": rows(tables["test"]),
         "splits": {name: rows(t) for name, t in {**tables, "dstc11_entity": entity}.items() if name != "test"},
     }
@@ -98,7 +101,13 @@ def student(material: Material, dev: TestBed, name: str) -> SparseStudent:
 
 
 def table(
-    material: Material, bed: TestBed, gate: SparseStudent, students: Mapping[str, SparseStudent], *, rewritten: bool
+    material: Material,
+    bed: TestBed,
+    gate: SparseStudent,
+    students: Mapping[str, SparseStudent],
+    lexical: Run,
+    *,
+    rewritten: bool,
 ) -> Comparison:
     """All rows on one split."""
     queries: dict[str, Queries] = {
@@ -110,7 +119,8 @@ def table(
         queries["teacher"] = rewrites(material.encoder, {"human": 1.0}, REWRITES)
         queries["teacher_fused"] = rewrites(material.encoder, {"human": 1.0, "llm": 1.0}, REWRITES)
     queries |= {name: conversation(one) for name, one in students.items()}
-    systems = [SystemResult("bm25_last", _bm25(material, bed)), *(bed.measure(n, q) for n, q in queries.items())]
+    found = {c.id: lexical.get(c.id, {}) for c in bed.contexts}
+    systems = [SystemResult("bm25_last", found), *(bed.measure(n, q) for n, q in queries.items())]
     return compare(systems, bed.qrels, bed.depth, bed.group, "untrained_gate", corpus=bed.corpus, seed=SEED)
 
 
@@ -149,9 +159,13 @@ def rows(compared: Comparison) -> dict[str, dict[str, float | None]]:
     }
 
 
-def _bm25(material: Material, bed: TestBed) -> Run:
+def _bm25(material: Material, beds: Iterable[TestBed]) -> Run:
+    """BM25 runs of all beds, each corpus indexed once."""
+    asked: dict[str, list[tuple[str, str]]] = {}
+    for bed in beds:
+        for context in bed.contexts:
+            asked.setdefault(context.domain, []).append((context.id, context.conversation.question))
     found: Run = {}
-    for domain in bed.documents:
-        asked: Sequence[Context] = [c for c in bed.contexts if c.domain == domain]
-        found |= bm25(material.corpora[domain], [(c.id, c.conversation.question) for c in asked], 100)
+    for domain, queries in asked.items():
+        found |= bm25(material.corpora[domain], queries, 100)
     return found

@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks.train_step_variants import LENGTH, NEGATIVES, B, measure, prepare, threads
 
 MODELS = ("tiny", "6x384")
-AGREEMENT = 1e-3  # relative, between losses whose sums run in another order
+AGREEMENT = 5e-3  # relative; scores that add thirty thousand products differ in their last digits, and τ magnifies it
 ST_NEGATIVES = 4
 
 

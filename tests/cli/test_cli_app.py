@@ -85,6 +85,20 @@ def test_evaluate_as_json(call, measured):
     assert "mine" in json.dumps(found)
 
 
+def test_evaluate_by_conversation_and_turn(call, measured):
+    message = {"role": "user", "content": "q"}
+    rows = [{"id": name, "group": "one", "messages": [message]} for name in RUN]
+    (measured / "contexts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = call(
+        "evaluate", measured / "mine.trec", measured / "qrels.txt", "--contexts", measured / "contexts.jsonl"
+    )
+    assert code == 0
+    assert "2 judged queries" in out
+    assert "1 conversation" in out
+    assert "by turn" in out
+    assert "in 2 conversations" in call("evaluate", measured / "mine.trec", measured / "qrels.txt")[1]
+
+
 def test_evaluate_loads_no_model_library(measured):
     program = (
         "import sys; from distillir.cli import main\n"

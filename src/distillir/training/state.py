@@ -87,8 +87,10 @@ def save_state(
         files = {file.name: _digest(file) for file in sorted(fresh.iterdir())}
         record = {"format": FORMAT, "run": run, "progress": asdict(progress), "files": files}
         (fresh / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
-    for old in checkpoints(folder)[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    kept = checkpoints(folder)[-KEPT:]
+    for old in folder.glob("step-*"):  # earlier ones, and what a kill left half written
+        if old not in kept:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
