@@ -21,7 +21,7 @@ SHARD, BATCH = 4, 2
 
 
 def texts(count: int) -> list[dict[str, str]]:
-    words = "spice dune river Main Frankfurt film book who wrote when water worm sand desert light year".split()
+    words = ["spice", "dune", "river", "Main", "Frankfurt", "film", "book", "who", "wrote", "when", "desert", "light"]
     rng = random.Random(4)
     return [
         {"_id": f"d{i}", "title": rng.choice(words), "text": " ".join(rng.choices(words, k=rng.randint(0, 25)))}

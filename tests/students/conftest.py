@@ -18,7 +18,24 @@ from transformers import (
 from distillir.students.backbone import quiet
 from distillir.students.packaged import SPLADE_TINY, locate
 
-WORDS = "who wrote dune frank herbert and when ? in 1965 the spice must flow . what is a river it ##s [ ]".split()
+WORDS = [
+    "who",
+    "wrote",
+    "dune",
+    "frank",
+    "herbert",
+    "and",
+    "when",
+    "?",
+    "in",
+    "1965",
+    "the",
+    "spice",
+    "must",
+    "flow",
+    ".",
+]
+WORDS += ["what", "is", "a", "river", "it", "##s", "[", "]"]
 
 
 @pytest.fixture(scope="session")

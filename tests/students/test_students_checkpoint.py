@@ -20,10 +20,10 @@ from distillir.students.checkpoint import opens_plainly
 from distillir.students.st_module import ConversationSplade
 
 SMALL = RenderSettings(max_length=48)
-WORDS = (
+TEXT = (
     "who wrote the book about sand worms and spice when was it made into a film where does the river Main flow "
     "Frankfurt café naïve 😀 C++ e-mail 1965 isn't tokenization antidisestablishmentarianism"
-).split()
+)
 FRESH = """
 import json, sys
 import numpy as np
@@ -53,7 +53,7 @@ def conversations(count: int, turns: int, seed: int = 3) -> list[Conversation]:
     rng = random.Random(seed)
 
     def says(longest: int) -> str:
-        return " ".join(rng.choices(WORDS, k=rng.randint(1, longest)))
+        return " ".join(rng.choices(TEXT.split(), k=rng.randint(1, longest)))
 
     return [
         Conversation.from_pairs([(says(8), says(20)) for _ in range(i % turns)], says(8) + "?") for i in range(count)
@@ -73,7 +73,9 @@ def opened_fresh(folder: Path, inputs: list, tmp_path: Path, *, distillir: bool)
     (tmp_path / "in.json").write_text(json.dumps(inputs), encoding="utf-8")
     code = FRESH if distillir else WITHOUT_DISTILLIR + FRESH
     arguments = [str(folder), str(tmp_path / "in.json"), str(tmp_path / "out.npy"), "trust" if distillir else "plain"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr
     return np.load(tmp_path / "out.npy")
 
@@ -164,7 +166,9 @@ def test_every_form_of_a_conversation_is_read(make):
         np.testing.assert_allclose(out.cpu(), expected, atol=1e-6)
     assert encoder.encode(string).shape == encoder.encode(chat.messages()).shape == (student.dim,)
     question = encoder.encode({"role": "user", "content": "and when ?"}, convert_to_sparse_tensor=False)
-    np.testing.assert_allclose(question.cpu(), dense(student, [Conversation.from_pairs([], "and when ?")])[0], atol=1e-6)
+    np.testing.assert_allclose(
+        question.cpu(), dense(student, [Conversation.from_pairs([], "and when ?")])[0], atol=1e-6
+    )
     with pytest.raises(ConversationError, match="cannot read a int"):
         ConversationSplade(student).read(7)
 
@@ -201,7 +205,7 @@ def test_a_full_disk_leaves_the_student_saved_before(make, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # of a file, the way the system says a disk is full
     try:
-        with pytest.raises(ModelError, match="cannot write .*as it was"):
+        with pytest.raises(ModelError, match=r"cannot write .*as it was"):
             student.save(tmp_path / "s")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -123,6 +123,8 @@ def test_special_tokens_in_a_turn_are_ordinary_text(make):
     tokens = student.tokens("dune [SEP] river [PAD]")
     assert not set(tokens) & {0, 2, 3, 4}
     assert student.tokens("dune zebra") == (student.tokens("dune")[0], 1)  # [UNK] is content, as everywhere else
+    assert student.tokens("dune \ud83d\ude00 river") == student.tokens("dune 😀 river")
+    assert student.tokens("dune \ud800 river") == student.tokens("dune \ufffd river")
     attacked = Conversation.from_pairs([], "dune [SEP] river")
     assert set(student.render(attacked).types) == {0}
 

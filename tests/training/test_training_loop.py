@@ -147,7 +147,7 @@ def result_of(kind: str = "sparse", evaluate=None, **options):
 
 @pytest.mark.parametrize("kind", ["sparse", "reranker", "generative", "response"])
 def test_the_four_shapes_learn(kind):
-    result, student, data, ticks = result_of(kind, epochs=30, lr=0.03)
+    result, student, _, ticks = result_of(kind, epochs=30, lr=0.03)
     assert result.steps == 150
     assert not student.training
     first = sum(t.loss for t in ticks[:5]) / 5
@@ -186,7 +186,7 @@ def test_accumulation_is_the_larger_batch():
 
 
 def test_the_last_group_of_an_epoch_may_be_smaller():
-    result, _, data, ticks = result_of(accumulate=3, epochs=2)  # 5 batches: groups of 3 and 2
+    result, _, data, _ = result_of(accumulate=3, epochs=2)  # 5 batches: groups of 3 and 2
     assert result.steps == 4
     assert [epoch for epoch, _ in data.seen[1:]] == [0] * 5 + [1] * 5  # the first is the pairing check
     for epoch in (0, 1):
@@ -285,7 +285,7 @@ def test_two_runs_of_one_process_are_equal_whatever_came_before():
 
 def test_precisions_follow_each_other_in_one_process():
     for precision in ("fp32", "bf16", "fp16", "fp32"):
-        result, student, _, ticks = result_of(precision=precision, epochs=8)
+        _, student, _, ticks = result_of(precision=precision, epochs=8)
         assert ticks[-1].loss < ticks[0].loss
         assert student.up.weight.dtype == torch.float32
         assert "forward" not in vars(student)  # nothing stays wrapped around it
@@ -329,7 +329,10 @@ def test_a_collapsing_run_is_stopped_and_told_why(break_it, cause):
 def test_a_bad_pairing_is_refused_before_step_0():
     student, data, _ = shape("reranker")
     ticks = []
-    for objective, cause in ((RepresentationMSE(), "the student give only scores"), (KLD(), "the labels give only order")):
+    for objective, cause in (
+        (RepresentationMSE(), "the student give only scores"),
+        (KLD(), "the labels give only order"),
+    ):
         with pytest.raises(ObjectiveError, match=cause):
             train(student, data, objective, TrainSettings(), watch=ticks.append)
     with pytest.raises(TrainingError, match="a penalty reads representations"):
@@ -356,7 +359,12 @@ def test_an_error_of_the_data_comes_through():
 
     student, _, objective = shape("reranker")
     with pytest.raises(KeyError, match="context 7"):
-        train(student, Broken(torch.randn(20, 5, DIM), order=torch.arange(5).repeat(20, 1)), objective, TrainSettings(epochs=2))
+        train(
+            student,
+            Broken(torch.randn(20, 5, DIM), order=torch.arange(5).repeat(20, 1)),
+            objective,
+            TrainSettings(epochs=2),
+        )
 
 
 @pytest.mark.parametrize(

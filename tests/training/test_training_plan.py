@@ -18,7 +18,9 @@ def test_every_context_once_an_epoch(lengths, size, epoch):
     plan = batches(lengths, size, seed=1, epoch=epoch)
     assert sorted(row for batch in plan for row in batch) == list(range(len(lengths)))
     assert all(0 < len(batch) <= size for batch in plan)
-    assert len(plan) == sum(-(-min(size * BUCKET, len(lengths) - i) // size) for i in range(0, len(lengths), size * BUCKET))
+    assert len(plan) == sum(
+        -(-min(size * BUCKET, len(lengths) - i) // size) for i in range(0, len(lengths), size * BUCKET)
+    )
     assert plan == batches(lengths, size, seed=1, epoch=epoch)
 
 

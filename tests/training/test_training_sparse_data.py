@@ -53,7 +53,7 @@ def pool() -> RankedPool:
 
 
 def data(documents: SparseVectors, *, draw: object = None, sampled: bool = True, **options) -> SparseData:
-    draw = draw or DRAWS["log_uniform"](n=4, lo=1, hi=5)
+    draw = draw or DRAWS["log_uniform"](n=4, first=1, last=13)
     sampler = CandidateSampler(pool(), draw, seed=3) if sampled else None
     return SparseData(
         **{
@@ -72,7 +72,7 @@ def data(documents: SparseVectors, *, draw: object = None, sampled: bool = True,
 
 def test_scores_golds_and_the_shared_block_are_the_brute_force_ones(documents):
     made = data(documents)
-    chosen = [5, 1, 8, 2]
+    chosen = [5, 1, 6, 2]
     batch = made.collate(chosen, 0)
     lists = [made.sampler(NAMES[i], GOLDS[i], 0) for i in chosen]
     teacher, dense = as_dense(TEACHER), as_dense(STORED)
@@ -80,7 +80,7 @@ def test_scores_golds_and_the_shared_block_are_the_brute_force_ones(documents):
     output = score_documents(students, batch)
     drawn = np.concatenate([one.positions[~one.is_gold] for one in lists])
     shared = np.setdiff1d(drawn, np.concatenate([GOLDS[i] for i in chosen]))
-    assert batch.names == ("c5", "c1", "c8", "c2")
+    assert batch.names == ("c5", "c1", "c6", "c2")
     for b, (i, one) in enumerate(zip(chosen, lists, strict=True)):
         n = len(one)
         assert output.mask[b].tolist() == [True] * n + [False] * (batch.candidates.shape[1] - n)
@@ -145,9 +145,9 @@ class Student(torch.nn.Module):
 def test_lists_train_a_student(documents):
     ticks = []
     objective = WeightedSum(((0.9, KLD()), (0.1, InfoNCE())))
-    settings = TrainSettings(batch_size=3, epochs=40, lr=0.05)
+    settings = TrainSettings(batch_size=3, epochs=40, lr=0.1)
     train(Student(), data(documents), objective, settings, watch=ticks.append)
-    assert ticks[-1].loss < 0.8 * ticks[2].loss
+    assert ticks[-1].loss < 0.9 * ticks[2].loss
 
 
 def test_the_whole_collection_trains_a_student_without_lists(documents):
@@ -158,7 +158,7 @@ def test_the_whole_collection_trains_a_student_without_lists(documents):
     assert len(batch.shared) == 0
     ticks = []
     objective = FullCollectionKLD(shards=(documents.invert(),), effective_documents=4.0)
-    train(Student(), made, objective, TrainSettings(batch_size=3, epochs=40, lr=0.05), watch=ticks.append)
+    train(Student(), made, objective, TrainSettings(batch_size=3, epochs=25, lr=0.1), watch=ticks.append)
     assert ticks[-1].loss < 0.8 * ticks[2].loss
 
 

@@ -29,6 +29,8 @@ class ContentTokens:
 
     def read(self, text: str) -> tuple[int, ...]:
         """The same without remembering, for texts that do not come back."""
+        if not text.isascii():  # half of a surrogate pair, which broken logs hold, is refused by tokenizers
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         ids = self.tokenizer(escape(text, self.specials), add_special_tokens=False, verbose=False)["input_ids"]
         return tuple(i for i in ids if i not in self._structure)
 
