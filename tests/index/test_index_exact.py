@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -226,22 +225,3 @@ def test_damage_is_named(tmp_path, damage, message):
     damage(tmp_path / "i" / "data")
     with pytest.raises(SearchIndexError, match=message):
         open_index(tmp_path / "i")
-
-
-@pytest.mark.slow
-def test_eight_hundred_queries_over_forty_thousand_documents_take_seconds(tmp_path):
-    rng = np.random.default_rng(0)
-    dim = 30_522
-    heavy = np.cumsum(1 / np.arange(1, dim + 1) ** 0.7)
-
-    def draw(size):
-        found = np.unique(np.searchsorted(heavy, rng.random(size) * heavy[-1]))
-        return found, rng.random(len(found)).astype(np.float32)
-
-    with SparseVectorsWriter(tmp_path / "v", dim) as writer:
-        writer.append([str(i) for i in range(40_000)], csr_from_rows([draw(120) for _ in range(40_000)], dim))
-    index = ExactIndex.over(SparseVectors.open(tmp_path / "v"))
-    queries = [SparseQuery(*draw(30)) for _ in range(800)]
-    start = time.perf_counter()
-    assert all(len(hits) == 100 for hits in index.search_batch(queries, 100))
-    assert time.perf_counter() - start < 20
