@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -266,16 +265,13 @@ def test_writes_come_through_under_hot_readers(index):
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
-    start = time.perf_counter()
-    for i in range(5):
+    for i in range(5):  # a starved writer ends in the suite's timeout
         index.add([f"new{i}"], csr([{3: 2.0}]))
-    seconds = time.perf_counter() - start
     stop.set()
     for reader in readers:
         reader.join()
     assert failures == []
     assert searches
-    assert seconds < 20
     assert [hit.id for hit in index.search(query({3: 1.0}), 5)] == [f"new{i}" for i in range(5)]
 
 
