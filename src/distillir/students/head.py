@@ -98,6 +98,11 @@ class _Options(NamedTuple):
     compute: torch.dtype  # of the logits
 
 
+class _Coarse(NamedTuple):
+    weight: Tensor  # (V, H) in bfloat16
+    norms: Tensor  # (V,) of the float32 rows
+
+
 class _SpladeHead(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, options: _Options, mask: Tensor, *inputs: Any) -> Tensor:
@@ -150,12 +155,12 @@ def _forward(tensors: _Tensors, mask: Tensor, options: _Options, winners: Tensor
     acc = torch.promote_types(compute, torch.float32)
     peaks = torch.full((hidden.shape[0], weight.shape[0]), -torch.inf, dtype=acc, device=hidden.device)
     weight = weight.to(compute)
-    coarse = weight.bfloat16() if screen else None
+    screened = _Coarse(weight.bfloat16(), torch.linalg.vector_norm(weight, dim=1)) if screen else None
     for rows, take in _blocks_of_rows(mask):
         R, T = take.shape
         tokens = hidden[rows[:, None], take].view(R * T, -1).to(compute)
         lift = None if gate is None else gate[rows[:, None], take].view(R * T).to(compute)
-        kept = None if coarse is None else _screened(tokens, weight, coarse, bias=bias, lift=lift, chunk=chunk)
+        kept = None if screened is None else _screened(tokens, screened, bias=bias, lift=lift, chunk=chunk)
         for lo, hi in _spans(weight.shape[0] if kept is None else len(kept), chunk):
             entries = torch.arange(lo, hi, device=rows.device) if kept is None else kept[lo:hi]
             block = weight[lo:hi] if kept is None else weight[entries]
@@ -219,9 +224,7 @@ def _logits(weight: Tensor, tokens: Tensor, lift: Tensor | None) -> Tensor:
     return weight @ tokens.t() if lift is None else torch.addmm(lift, weight, tokens.t())
 
 
-def _screened(
-    tokens: Tensor, weight: Tensor, coarse: Tensor, *, bias: Tensor | None, lift: Tensor | None, chunk: int
-) -> Tensor:
+def _screened(tokens: Tensor, coarse: _Coarse, *, bias: Tensor | None, lift: Tensor | None, chunk: int) -> Tensor:
     """Vocabulary entries whose maximum can be positive for one of the block's contexts, from bfloat16 logits.
 
     With u the unit roundoff, rounding both factors moves a dot product by at most (2u + u²)·‖token‖·‖weight‖ (Cauchy–
@@ -229,15 +232,15 @@ def _screened(
     covers float32 sums. An entry stays when its bfloat16 maximum plus that slack may be above zero.
     """
     u = 1.02 * _BF16_UNIT  # 2 % for the products of errors
-    reach = torch.linalg.vector_norm(tokens, dim=1).max() * torch.linalg.vector_norm(weight, dim=1)  # (V,)
-    slack = (4 * u + weight.shape[1] * 2.0**-23) * reach + (0.0 if lift is None else 2 * u * lift.abs().max())
+    reach = torch.linalg.vector_norm(tokens, dim=1).max() * coarse.norms  # (V,)
+    slack = (4 * u + tokens.shape[1] * 2.0**-23) * reach + (0.0 if lift is None else 2 * u * lift.abs().max())
     if bias is not None:
         slack = slack + bias
     tokens16 = tokens.bfloat16().t()
     lift16 = None if lift is None else lift.bfloat16()
     kept = []
-    for lo, hi in _spans(weight.shape[0], chunk):
-        rough = coarse[lo:hi] @ tokens16  # (C, R·T)
+    for lo, hi in _spans(len(coarse.norms), chunk):
+        rough = coarse.weight[lo:hi] @ tokens16  # (C, R·T)
         if lift16 is not None:
             rough += lift16
         hopeless = rough.amax(1).float() + slack[lo:hi] <= 0  # so written, what is not a number stays and is seen

@@ -20,6 +20,7 @@ from distillir.rendering import Rendered, RenderSettings, render
 from distillir.students import backbone
 from distillir.students.batch import SparseBatch, dense_to_csr, pad, score_documents
 from distillir.students.head import splade_head
+from distillir.students.threads import side_by_side
 from distillir.students.tokens import ContentTokens
 from distillir.students.turns import TurnEmbeddings, TurnGate, turn_types
 from distillir.vectors import CSR
@@ -164,14 +165,19 @@ class SparseStudent(nn.Module):
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         rows: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.int32), np.empty(0, np.float32))] * len(sequences)
         device = next(self.parameters()).device
-        with evaluating(self), torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                chosen = order[start : start + batch_size]
-                ids, mask = pad([sequences[i] for i in chosen], self.tokenizer.pad_token_id)
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+        def encode(chosen: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+            ids, mask = pad([sequences[i] for i in chosen], self.tokenizer.pad_token_id)
+            with torch.inference_mode():
                 vectors = self.represent(ids.to(device), mask.to(device))
                 if not vectors.isfinite().all():
                     raise ModelError("the student's vectors are not finite", "its weights are damaged; load it again")
-                for i, row in zip(chosen, dense_to_csr(vectors), strict=True):
+                return list(dense_to_csr(vectors))
+
+        with evaluating(self):
+            for chosen, encoded in side_by_side(encode, batches, device):
+                for i, row in zip(chosen, encoded, strict=True):
                     rows[i] = row
         indptr = np.concatenate([[0], np.cumsum([len(r[0]) for r in rows])]).astype(np.int64)
         indices = np.concatenate([np.empty(0, np.int32), *(r[0] for r in rows)])
