@@ -1,0 +1,39 @@
+"""`distillir train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distillir.cli.common import Json, Quiet, interruptible, quiet_loading
+
+if TYPE_CHECKING:
+    from distillir.recipes import SparseRun
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML).")], as_json: Json = False, quiet: Quiet = False
+) -> None:
+    """Run a recipe: encode, train, index, evaluate, report. Run again, it goes on where it stopped."""
+    with interruptible("finished stages are kept in the run folder; the same command goes on from there"):
+        from distillir.recipes import read_recipe, run_sparse
+
+        chosen = read_recipe(recipe)
+        quiet_loading()
+        finish(run_sparse(chosen, quiet=quiet), as_json)
+
+
+def finish(run: SparseRun, as_json: bool) -> None:
+    """Print how a run ended."""
+    if as_json:
+        compared = None if run.comparison is None else json.loads(run.comparison.to_json())
+        typer.echo(json.dumps({"out": str(run.out), "steps": run.training.steps, "comparison": compared}))
+        return
+    if run.comparison is not None:
+        typer.echo(run.comparison.text())
+    typer.echo(f"\nstudent   {run.out / 'student'}\nindex     {run.out / 'index'}")
+    if run.report is not None:
+        typer.echo(f"report    {run.report}")
