@@ -26,6 +26,7 @@ FLOORS = {
     "encoding": 5,
     "training": 5,
     "index": 5,
+    "engines": 5,
     "search": 6,
     "evaluation": 6,
     "recipes": 7,
