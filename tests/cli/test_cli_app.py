@@ -9,29 +9,11 @@ import sys
 import pytest
 
 import distillir
-from distillir.cli import main
 from distillir.data import write_qrels, write_run
 from distillir.errors import ConfigError
 
 RUN = {"q1": {"a": 2.0, "b": 1.0}, "q2": {"c": 3.0}}
 QRELS = {"q1": {"b": 1}, "q2": {"d": 1}}
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs `distillir ARGUMENTS` in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["distillir", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as left:
-            code = left.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture
@@ -138,7 +120,7 @@ def test_a_bad_recipe_is_one_line_that_names_the_key(call, tmp_path):
 def test_searching_what_was_never_trained_is_one_line(call, tmp_path):
     code, _, err = call("search", tmp_path, "anything")
     assert code == 1
-    assert "not a finished run folder" in one_line(err)
+    assert "not a run folder with an index" in one_line(err)
 
 
 @pytest.fixture

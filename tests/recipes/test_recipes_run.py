@@ -226,13 +226,13 @@ def test_missing_files_and_folders_are_named(copied, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="out: "):
         run_sparse(recipe_of(copied, out=tmp_path / "file" / "run"), quiet=True)
-    with pytest.raises(DataError, match="not a finished run folder"):
+    with pytest.raises(DataError, match="not a run folder with an index"):
         open_retriever(tmp_path)
 
 
 def test_an_index_that_was_not_finished_is_not_searched(copied):
     (copied / "run" / "made_from" / "index.json").unlink()
-    with pytest.raises(DataError, match="not a finished run folder"):
+    with pytest.raises(DataError, match="not a run folder with an index"):
         open_retriever(copied / "run")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from distillir.conversation import Conversation
-from distillir.errors import ConversationError, SearchIndexError
+from distillir.errors import ConfigError, ConversationError, SearchIndexError
 from distillir.index import ENGINES, create_index
 from distillir.search import Retriever
 from distillir.vectors import csr_from_rows
@@ -181,3 +181,22 @@ def test_importing_search_loads_no_torch():
     environment = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"
+
+
+def test_query_terms_are_words_and_weights_largest_first(encoder, index):
+    retriever = Retriever(encoder, index, CORPUS)
+    terms = retriever.query_terms(user("who wrote dune", "frank herbert", "sand and dune"))
+    # once in the conversation; the words of the question once more
+    assert terms == {"dune": 3.0, "sand": 2.0, "frank": 1.0, "herbert": 1.0, "who": 1.0, "wrote": 1.0}
+    assert list(terms)[:2] == ["dune", "sand"]
+    assert retriever.query_terms(user("dune", "", "sand"), top=1) == {"sand": 2.0}
+    with pytest.raises(ConfigError, match="top is 0"):
+        retriever.query_terms(user("dune"), top=0)
+
+
+def test_a_retriever_closes_its_index(encoder, index):
+    with Retriever(encoder, index, CORPUS) as retriever:
+        assert retriever.retrieve(user("dune"))
+    with pytest.raises(SearchIndexError):
+        retriever.retrieve(user("dune"))
+    retriever.close()

@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from distillir.cli.chat import chat
 from distillir.cli.common import fail
 from distillir.cli.evaluate import evaluate
 from distillir.cli.quickstart import quickstart
 from distillir.cli.search import search
+from distillir.cli.stages import encode, index
 from distillir.cli.train import train
 from distillir.errors import DistillirError
 
@@ -21,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (quickstart, train, search, evaluate):
+for command in (quickstart, train, encode, index, evaluate, search, chat):
     app.command()(command)
 
 

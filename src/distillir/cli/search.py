@@ -12,7 +12,7 @@ from distillir.cli.common import Json, conversation_of, interruptible, quiet_loa
 
 
 def search(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder or recipe file.", metavar="RUN|RECIPE")],
     turns: Annotated[list[str], typer.Argument(help="Question, answer, question, …; the last is searched for.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Hits.")] = 5,
     as_json: Json = False,

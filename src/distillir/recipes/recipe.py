@@ -24,8 +24,8 @@ class SparseRecipe(Strict):
 
     out: Path = Field(description="run folder")
     corpus: Path = Field(description="documents: JSONL, BEIR or Parquet")
-    train: Path = Field(description="contexts to learn from, one JSON object a line")
-    dev: Path = Field(description="contexts to select by; those that name relevant documents count")
+    train: Path | None = Field(None, description="contexts to learn from, one JSON object a line")
+    dev: Path | None = Field(None, description="contexts to select by; those that name relevant documents count")
     test: Path | None = Field(None, description="contexts to report on; never trained or selected on")
     candidate_corpus: Path | None = Field(
         None, description="documents that training contexts without gold draw from; by default the corpus"
@@ -41,6 +41,11 @@ class SparseRecipe(Strict):
     engine: str = Field("qdrant_edge", description="index engine")
     screen: bool = Field(False, description="bfloat16 screen of the head, where the processor has it")
     training: dict[str, Any] = Field({}, description="options of TrainSettings")
+
+    def splits(self) -> dict[str, Path]:
+        """Files of contexts that the recipe names."""
+        given = {"train": self.train, "dev": self.dev, "test": self.test}
+        return {name: path for name, path in given.items() if path is not None}
 
     def student_settings(self) -> SparseSettings:
         """Of the student; the encoder's are the same without gate and turn embeddings."""
@@ -102,7 +107,7 @@ def read_recipe(path: str | Path) -> SparseRecipe:
     base = path.parent
     moved: dict[str, Any] = {name: base / value for name, value in recipe if isinstance(value, Path)}
     if (base / recipe.model).is_dir():
-        moved["model"] = str(base / recipe.model)
+        moved["model"] = str((base / recipe.model).resolve())
     if isinstance(recipe.method, str) and is_path(recipe.method):
         moved["method"] = str(base / recipe.method)
     recipe = recipe.model_copy(update=moved)

@@ -27,29 +27,33 @@ def tested(
     corpus: Corpus,
     documents: SparseVectors,
     encoder: SparseStudent,
-    student: SparseStudent,
+    student: SparseStudent | None,
 ) -> tuple[Comparison, list[Example]]:
     """Runs, judgements and comparison in the run folder, and questions to show.
 
-    The teacher has a row where every test context has a rewrite; without, the student's figures stand alone.
+    The teacher has a row where every test context has a rewrite, the student where there is one. Latency is measured of
+    what will be served: the student, or the gate.
     """
     bed = TestBed(contexts, {"": documents})
     gate = gated(resolve(recipe.model), encoder.settings)
     gate.screen = recipe.screen
     with open_index(recipe.out / "index") as index:
-        retriever = Retriever(student, index, corpus)
+        retriever = Retriever(student or gate, index, corpus)
         latency = one_by_one(lambda c: retriever.retrieve(c.conversation, 10), bed.contexts)
     asked = [(c.id, c.conversation.question) for c in bed.contexts]
     systems = [
         SystemResult("bm25_last", bm25(corpus, asked, DEPTH)),
         bed.measure("last_turn", last_turn(encoder)),
         bed.measure("full_context", conversation(encoder)),
-        bed.measure(BASELINE, conversation(gate)),
+        bed.measure(BASELINE, conversation(gate), latency=None if student else latency),
     ]
     if all(any(c.rewrites.get(teacher) for teacher, weight in method.teachers.items() if weight) for c in bed.contexts):
         queries = rewrites(encoder, method.teachers, recipe.out / "rewrites")
         systems.append(bed.measure("teacher", queries, note="reads the rewrite"))
-    systems.append(bed.measure("student", conversation(student), latency=latency))
+    encoders = {BASELINE: gate}
+    if student is not None:
+        systems.append(bed.measure("student", conversation(student), latency=latency))
+        encoders = {"student": student, **encoders}
     seed = recipe.train_settings().seed
     compared = compare(systems, bed.qrels, bed.depth, bed.group, BASELINE, corpus=bed.corpus, seed=seed)
     write_qrels(recipe.out / "runs" / "qrels.txt", bed.qrels)
@@ -57,4 +61,4 @@ def tested(
         run = {query: dict(scores) for query, scores in system.run.items()}
         write_run(recipe.out / "runs" / f"{system.name}.trec", run, tag=system.name)
     write_text(recipe.out / "comparison.json", compared.to_json() + "\n")
-    return compared, examples(bed.contexts, systems, corpus, {"student": student, BASELINE: gate})
+    return compared, examples(bed.contexts, systems, corpus, encoders)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distillir.conversation import Conversation
-from distillir.errors import ConversationError, SearchIndexError
+from distillir.errors import ConfigError, ConversationError, SearchIndexError
 from distillir.index import Index, ScoredId, SparseQuery
 from distillir.vectors import CSR
 
@@ -115,7 +116,7 @@ class Retriever:
         """`retrieve` for many conversations, encoded and searched together."""
         if not many:
             return []
-        queries = self.queries([m if isinstance(m, Conversation) else Conversation.from_messages(m) for m in many])
+        queries = self.queries([_read(messages) for messages in many])
         found = self.index.search_batch(queries, k, where)
         return [self._hits(query, hits, k, where) for query, hits in zip(queries, found, strict=True)]
 
@@ -131,6 +132,36 @@ class Retriever:
             query if query.values.any() else self._bag_of_tokens(conversation)
             for query, conversation in zip(queries, conversations, strict=True)
         ]
+
+    def query_terms(self, messages: Messages | Conversation, top: int | None = None) -> dict[str, float]:
+        """The query as an engine of terms takes it: vocabulary entry → weight, largest first.
+
+        Args:
+            messages: as `retrieve` takes them.
+            top: keep this many terms; None = all.
+
+        Raises:
+            ConversationError: messages that are no conversation, or nothing to search for in them.
+            ConfigError: `top` below 1.
+        """
+        if top is not None and top < 1:
+            raise ConfigError(f"top is {top}", "keep at least one term, or leave it out")
+        query = self.queries([_read(messages)])[0]
+        order = np.argsort(-query.values, kind="stable")[:top]
+        weights = query.values[order].tolist()
+        return dict(zip(self.encoder.terms(query.indices[order].tolist()), weights, strict=True))
+
+    def close(self) -> None:
+        """Let the index go; closing twice is harmless."""
+        self.index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _bag_of_tokens(self, conversation: Conversation) -> SparseQuery:
         tokens = np.unique(np.asarray(self.encoder.tokens(conversation.question), np.int32))
@@ -171,3 +202,7 @@ class Retriever:
         products = weights[indices] * values
         order = np.argsort(-products, kind="stable")[: np.count_nonzero(products)]
         return tuple(zip(self.encoder.terms(indices[order].tolist()), products[order].tolist(), strict=True))
+
+
+def _read(messages: Messages | Conversation) -> Conversation:
+    return messages if isinstance(messages, Conversation) else Conversation.from_messages(messages)

@@ -1,6 +1,16 @@
 """Students: what is trained, how it is saved, and what it makes of a batch."""
 
+from distillir.students.origins import TermOrigin, by_turn, term_origins
 from distillir.students.packaged import PACKAGED, SPLADE_TINY, resolve
 from distillir.students.sparse import SparseSettings, SparseStudent
 
-__all__ = ["PACKAGED", "SPLADE_TINY", "SparseSettings", "SparseStudent", "resolve"]
+__all__ = [
+    "PACKAGED",
+    "SPLADE_TINY",
+    "SparseSettings",
+    "SparseStudent",
+    "TermOrigin",
+    "by_turn",
+    "resolve",
+    "term_origins",
+]

@@ -137,14 +137,18 @@ class SparseStudent(nn.Module):
 
     # Tokens to vectors
 
-    def represent(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Token ids (B, L) and mask (B, L) bool → vectors (B, V), float32."""
+    def states(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Token ids (B, L) and mask (B, L) bool → states before the head (B, L, H) and gate (B, L), if there is one."""
         types, distances = turn_types(ids, self.tokenizer.sep_token_id, answers=self.settings.render.answers)
         embedded = backbone.word_embeddings(self.model)(ids)
         if self.turns is not None:
             embedded = embedded + self.turns(types, distances).to(embedded.dtype)
         states = self.model(inputs_embeds=embedded, attention_mask=mask.long()).logits  # (B, L, H): the head is tapped
-        gate = None if self.gate is None else self.gate(states, types)
+        return states, None if self.gate is None else self.gate(states, types)
+
+    def represent(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token ids (B, L) and mask (B, L) bool → vectors (B, V), float32."""
+        states, gate = self.states(ids, mask)
         head = backbone.projection_of(self.model)
         return splade_head(states, head.weight, head.bias, mask, gate, screen=self.screen).float()
 

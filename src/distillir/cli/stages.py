@@ -1,0 +1,38 @@
+"""`distillir encode` and `distillir index`: stages of a recipe by themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distillir.cli.common import Json, Quiet, interruptible, quiet_loading
+
+Recipe = Annotated[Path, typer.Argument(help="Recipe file (YAML); only `out` and `corpus` are needed.")]
+KEPT = "finished shards are kept in the run folder; the same command goes on from there"
+
+
+def encode(recipe: Recipe, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Encode a recipe's corpus once; vectors of unchanged documents and weights are reused."""
+    with interruptible(KEPT):
+        from distillir.recipes import encode_alone, read_recipe
+
+        chosen = read_recipe(recipe)
+        quiet_loading()
+        made = encode_alone(chosen, quiet=quiet)
+    lines = [f"{name}: {count:,} documents in {chosen.out}" for name, count in made.items()]
+    typer.echo(json.dumps({"out": str(chosen.out), "documents": made}) if as_json else "\n".join(lines))
+
+
+def index(recipe: Recipe, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Index a recipe's corpus, encoding it first where needed; enough to search with the untrained turn gate."""
+    with interruptible(KEPT):
+        from distillir.recipes import index_alone, read_recipe
+
+        chosen = read_recipe(recipe)
+        quiet_loading()
+        count = index_alone(chosen, quiet=quiet)
+    told = f"{count:,} documents in {chosen.out / 'index'} ({chosen.engine})"
+    typer.echo(json.dumps({"out": str(chosen.out), "documents": count}) if as_json else told)

@@ -1,0 +1,45 @@
+"""Retrievers of run folders: the trained student, or the untrained turn gate where nothing was trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from distillir.data import Corpus
+from distillir.errors import DataError
+from distillir.index import open_index
+from distillir.recipes.recipe import SparseRecipe, read_recipe
+from distillir.recipes.stages import mark_of
+from distillir.recipes.systems import gated
+from distillir.recipes.workshop import SAVED
+from distillir.search import Retriever
+from distillir.students import SparseStudent, resolve
+from distillir.students.checkpoint import is_student
+
+RECIPES = (".yaml", ".yml")
+
+
+def open_retriever(source: str | Path) -> Retriever:
+    """The retriever of a run folder, or of the run folder of a recipe file.
+
+    Raises:
+        DataError: no such folder, or a run that has no index yet.
+    """
+    source = Path(source)
+    recipe = read_recipe(source) if source.suffix in RECIPES else None
+    out = source if recipe is None else recipe.out
+    if not mark_of(out, "index").is_file():
+        raise DataError(
+            out,
+            "not a run folder with an index",
+            cure="run `distillir index RECIPE`, `distillir train RECIPE` or `distillir quickstart`",
+        )
+    student = _student(out)
+    return Retriever(student, open_index(out / "index", dim=student.dim), Corpus.open(out / "corpus.arrow"))
+
+
+def _student(out: Path) -> SparseStudent:
+    if is_student(out / "student"):
+        return SparseStudent.from_pretrained(out / "student")
+    recipe = SparseRecipe.model_validate(json.loads((out / SAVED).read_text(encoding="utf-8")))
+    return gated(resolve(recipe.model), recipe.student_settings())
