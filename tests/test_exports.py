@@ -42,6 +42,7 @@ EXPORTS = {
         "write_qrels",
         "write_run",
     ],
+    "distillir.doctor": ["Examination", "Finding", "examine"],
     "distillir.encoding": ["encode_corpus", "fuse", "rewrite_vectors", "teacher_pool"],
     "distillir.evaluation": [
         "Cell",
@@ -144,6 +145,7 @@ EXPORTS = {
         "presets",
         "read_recipe",
         "run_sparse",
+        "write_recipe",
     ],
     "distillir.sampling": [
         "All",

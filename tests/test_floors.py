@@ -31,6 +31,7 @@ FLOORS = {
     "evaluation": 6,
     "recipes": 7,
     "quickstart": 8,
+    "doctor": 8,
     "serving": 9,
     "adapters": 9,
     "cli": 9,

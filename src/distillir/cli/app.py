@@ -10,7 +10,9 @@ import typer
 
 from distillir.cli.chat import chat
 from distillir.cli.common import fail
+from distillir.cli.doctor import doctor
 from distillir.cli.evaluate import evaluate
+from distillir.cli.init import init
 from distillir.cli.quickstart import quickstart
 from distillir.cli.search import search
 from distillir.cli.stages import encode, index
@@ -23,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (quickstart, train, encode, index, evaluate, search, chat):
+for command in (quickstart, init, train, encode, index, evaluate, search, chat, doctor):
     app.command()(command)
 
 

@@ -5,6 +5,7 @@ from distillir.recipes.method import Method, preset, presets
 from distillir.recipes.opening import open_retriever
 from distillir.recipes.recipe import SparseRecipe, read_recipe
 from distillir.recipes.sparse import SparseRun, run_sparse
+from distillir.recipes.starter import write_recipe
 
 __all__ = [
     "Method",
@@ -18,4 +19,5 @@ __all__ = [
     "presets",
     "read_recipe",
     "run_sparse",
+    "write_recipe",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -45,3 +46,12 @@ def read_yaml(path: Path | Traversable) -> Any:
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(f"{place}: not YAML: {reason}", "correct that line") from error
+
+
+def quoted(value: str) -> str:
+    """A text as YAML reads it back; only quoted where it must be."""
+    try:
+        plain = yaml.load(f"key: {value}", _Loader) == {"key": value}  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError:
+        plain = False
+    return value if plain or value in ("true", "false") else json.dumps(value, ensure_ascii=False)
