@@ -18,10 +18,13 @@ from distillir.data import (
     load_llm_rewrites,
     load_mtrag,
     load_qrecc,
+    read_contexts,
+    read_documents,
     read_run,
     repair_rewrite,
+    write_published,
 )
-from distillir.errors import DataError
+from distillir.errors import ConfigError, DataError
 
 
 def rows(path, *values):
@@ -294,6 +297,33 @@ def test_bad_llm_rows_are_refused(tmp_path, change):
     row = {"_id": "a", "reply": "r", "finish": "stop", "tokens_in": 1, "tokens_out": 1, "seconds": 1}
     with pytest.raises(DataError, match=":2: "):
         load_llm_rewrites(rows(tmp_path / "l.jsonl", row, {**row, "_id": "b", **change}))
+
+
+def test_published_sets_become_files_that_a_recipe_names(mtrag, dstc11, tmp_path):
+    out = tmp_path / "out"
+    written = write_published("mtrag", mtrag, out / "cloud", "cloud")
+    assert written["corpus.jsonl"] == 1
+    assert [d.id for _, d in read_documents(out / "cloud" / "corpus.jsonl")] == ["p"]
+    data = load_mtrag(mtrag)
+    for split in ("train", "dev", "test"):
+        expected = data.contexts(split, ["cloud"])
+        assert written.get(f"{split}.jsonl", 0) == len(expected)
+        if expected:
+            assert read_contexts(out / "cloud" / f"{split}.jsonl") == expected
+    written = write_published("dstc11", dstc11, out / "dstc11")
+    assert written["corpus.jsonl"] == len(list(read_documents(out / "dstc11" / "corpus.jsonl")))
+    groups = {d.group for _, d in read_documents(out / "dstc11" / "corpus.jsonl")}
+    assert groups == set(load_dstc11(dstc11).corpus(tmp_path).groups())
+
+
+def test_an_unknown_set_or_a_missing_domain_is_refused(mtrag, tmp_path):
+    with pytest.raises(ConfigError, match="no data set 'msmarco' → use one of canard, dstc11, mtrag, qrecc"):
+        write_published("msmarco", mtrag, tmp_path / "out")
+    with pytest.raises(ConfigError, match="several collections → give --domain"):
+        write_published("mtrag", mtrag, tmp_path / "out")
+    with pytest.raises(ConfigError, match="leave --domain out"):
+        write_published("canard", mtrag, tmp_path / "out", "cloud")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

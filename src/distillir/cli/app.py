@@ -12,6 +12,7 @@ from distillir.cli.chat import chat
 from distillir.cli.common import fail
 from distillir.cli.doctor import doctor
 from distillir.cli.evaluate import evaluate
+from distillir.cli.import_data import import_data
 from distillir.cli.init import init
 from distillir.cli.quickstart import quickstart
 from distillir.cli.search import search
@@ -25,8 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (quickstart, init, train, encode, index, evaluate, search, chat, doctor):
-    app.command()(command)
+for command in (quickstart, import_data, init, train, encode, index, evaluate, search, chat, doctor):
+    app.command(command.__name__.replace("_", "-"))(command)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from distillir.data.documents import Document, read_documents
 from distillir.data.dstc11 import DSTC11, load_dstc11
 from distillir.data.llm_rewrites import LLMReply, LLMRewrites, Repair, load_llm_rewrites, repair_rewrite
 from distillir.data.mtrag import MTRAG, load_mtrag
+from distillir.data.published import PUBLISHED, write_documents, write_published
 from distillir.data.qrecc import load_qrecc
 from distillir.data.qrels import Qrels, read_qrels, write_qrels
 from distillir.data.rows import Counts
@@ -17,6 +18,7 @@ __all__ = [
     "DSTC11",
     "HUMAN",
     "MTRAG",
+    "PUBLISHED",
     "CAsT",
     "Context",
     "Corpus",
@@ -42,6 +44,8 @@ __all__ = [
     "read_run",
     "repair_rewrite",
     "write_contexts",
+    "write_documents",
+    "write_published",
     "write_qrels",
     "write_run",
 ]
