@@ -5,12 +5,8 @@ from distillir.data import read_contexts
 
 
 def test_rewrite_sets_become_a_train_file(call, tmp_path):
-    row = {
-        "_id": "t#2",
-        "history": ["who wrote dune", "herbert"],
-        "question": "when?",
-        "rewrite": "when was dune written?",
-    }
+    rewrite = "when was dune written?"
+    row = {"_id": "t#2", "history": ["who wrote dune", "herbert"], "question": "when?", "rewrite": rewrite}
     source = tmp_path / "canard.jsonl.gz"
     source.write_bytes(gzip.compress((json.dumps(row) + "\n").encode()))
     code, out, err = call("import-data", "canard", source, tmp_path / "out", "--json")
