@@ -18,7 +18,7 @@ def test_the_recipe_names_what_lies_in_the_folder_and_reads_back(animals, tmp_pa
     recipe = read_recipe(path)
     assert (recipe.corpus, recipe.train) == (folder / "corpus.jsonl", folder / "train.jsonl")
     assert recipe.method == "collection"
-    assert recipe.train_settings().epochs == 3
+    assert recipe.train_settings().epochs == 20  # 12 contexts
 
 
 def test_documents_alone_are_enough_and_the_rest_is_commented_out(animals, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from distillir.students.head import screen_supported
 NAME = "recipe.yaml"
 WHOLE_COLLECTION = 100_000  # documents up to which distillation over all of them is affordable
 CORPORA = ("corpus.jsonl", "corpus.jsonl.gz", "corpus.parquet", "documents.jsonl", "docs")
+STEPS, MANY_CONTEXTS = 200, 2_000
 SPLITS = {
     "train": "contexts to learn from; each needs a `rewrite` by a person or a model",
     "dev": "contexts to select by; each needs `relevant` documents",
@@ -111,12 +113,21 @@ def lines(found: Found, folder: Path) -> Iterator[str]:
     yield "# answers: false          # leave the assistant's turns out"
     yield ""
     yield "training:"
-    yield "  epochs: 3               # the best state on dev is kept"
-    yield "  batch_size: 32"
+    epochs, batch = _pace(found)
+    yield f"{f'  epochs: {epochs}':<23} # the best state on dev is kept"
+    yield f"  batch_size: {batch}"
     yield "  lr: 1.0e-4"
     yield "  lr_scale: {gate.: 10}   # the gate's few parameters move faster"
+    yield "  evaluate_every: 40      # steps between two looks at dev"
     yield "  patience: 4             # dev figures without a better one before training stops"
     yield "  seed: 13"
+
+
+def _pace(found: Found) -> tuple[int, int]:
+    """Epochs and batch size for some two hundred steps: fewer change little, and on dev the best state comes early."""
+    contexts = len(found.contexts["train"][1]) if "train" in found.contexts else 0
+    batch = 32 if contexts >= MANY_CONTEXTS else 16
+    return min(20, max(2, math.ceil(STEPS * batch / max(1, contexts)))), batch
 
 
 def _trainable(found: Found) -> bool:
