@@ -33,7 +33,7 @@ for command in (quickstart, import_data, init, train, encode, index, evaluate, s
 def main() -> None:
     """Run the command line; deliberate errors end in one line that names cause and cure."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("transformers", "sentence_transformers", "httpx", "bm25s"):
+    for noisy in ("transformers", "sentence_transformers", "huggingface_hub", "httpx", "httpx2", "bm25s"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         app()

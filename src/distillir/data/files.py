@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
 import secrets
@@ -14,6 +15,7 @@ from typing import BinaryIO, cast
 from distillir.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
@@ -41,9 +43,11 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(path, f"damaged gzip: {error}", line=number + 1, cure="fetch or write it again") from None
     except FileNotFoundError:
-        raise DataError(path, "no such file") from None
+        raise DataError(path, "no such file", cure="check the path") from None
     except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror or error}") from None
+        raise DataError(
+            path, f"cannot be read: {error.strerror or error}", cure="check the path and its rights"
+        ) from None
     if not seen:
         raise DataError(path, "the file is empty", cure="check the path, or write it again")
 
@@ -58,8 +62,10 @@ def _decode(path: Path, number: int, raw: bytes) -> str:
     raw = raw.removesuffix(b"\n").removesuffix(b"\r")
     if number == 1:
         raw = raw.removeprefix(b"\xef\xbb\xbf")
+    if number == 1 and raw.startswith(UTF16):
+        raise DataError(path, "UTF-16, not UTF-8", line=number, cure="convert the file to UTF-8")
     if b"\0" in raw:
-        raise DataError(path, "a binary file, not text", line=number)
+        raise DataError(path, "a binary file, not text", line=number, cure="give a text file")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -13,6 +13,9 @@ from distillir.conversation import Conversation
 from distillir.data.files import read_lines
 from distillir.errors import ConversationError, DataError
 
+LINES = "write one JSON object a line (JSON Lines), not an array over several lines and not a table"
+MEND = "correct that line, or leave it out"
+
 
 @dataclass
 class Counts:
@@ -54,14 +57,15 @@ class Row:
     line: int
     values: Mapping[str, Any]
 
-    def refuse(self, reason: str, cure: str = "") -> NoReturn:
+    def refuse(self, reason: str, cure: str = "correct this row, or leave it out") -> NoReturn:
         """Raise a DataError that names this row."""
         raise DataError(self.path, reason, line=self.line, cure=cure)
 
     def get(self, name: str, kind: type, what: str) -> Any:
         """The field `name`, refused when it is missing or not of `kind` (named `what` in the complaint)."""
         if name not in self.values:
-            self.refuse(f"missing field {name!r}", f"fields here: {', '.join(sorted(map(str, self.values))) or 'none'}")
+            there = ", ".join(repr(str(field)) for field in self.values) or "nothing"
+            self.refuse(f"missing field {name!r}, the row has {there}", f"rename the field that is meant to {name!r}")
         value = self.values[name]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             self.refuse(f"field {name!r} is {type(value).__name__}, not {what}")
@@ -115,7 +119,7 @@ def read_json_rows(path: str | Path) -> Iterator[Row]:
     for number, line in read_lines(path):
         values = parse_json(path, number, line)
         if not isinstance(values, dict):
-            raise DataError(path, f"a JSON {type(values).__name__}, not an object", line=number)
+            raise DataError(path, f"a JSON {type(values).__name__}, not an object", line=number, cure=LINES)
         yield Row(path, number, values)
 
 
@@ -126,11 +130,11 @@ def parse_json(path: Path, number: int | None, text: str) -> Any:
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
-        raise DataError(path, "half a character (a lone surrogate escape)", line=number) from None
+        raise DataError(path, "half a character (a lone surrogate escape)", line=number, cure=MEND) from None
     except RecursionError:
-        raise DataError(path, "JSON nested too deeply", line=number) from None
+        raise DataError(path, "JSON nested too deeply", line=number, cure=MEND) from None
     except ValueError as error:
-        raise DataError(path, f"not JSON: {error}", line=number) from None
+        raise DataError(path, f"not JSON: {error}", line=number, cure=LINES if number == 1 else MEND) from None
     return value
 
 

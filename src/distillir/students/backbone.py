@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from distillir.errors import ModelError
@@ -58,6 +59,9 @@ def load_backbone(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
         logger.warning("%s is published under CC BY-NC-SA 4.0: not for commercial use", source)
     try:
         with quiet():
+            if not Path(source).exists():
+                logger.info("looking for %s in the model hub", source)
+                cached_file(source, "config.json")  # once; each part of a model would wait for an absent hub by itself
             tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source))
             model, loading = AutoModelForMaskedLM.from_pretrained(
                 source, output_loading_info=True, use_safetensors=True, attn_implementation="sdpa", dtype=torch.float32
@@ -66,7 +70,8 @@ def load_backbone(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"{source}: no masked language model could be loaded ({reason})",
-            "give a folder or model id of an AutoModelForMaskedLM checkpoint in safetensors format",
+            "give a folder, or a model id that the hub or its cache has, of an AutoModelForMaskedLM checkpoint in "
+            "safetensors format",
         ) from error
     model = cast(PreTrainedModel, model)
     missing = sorted(name for name in loading["missing_keys"] if not name.endswith("position_ids"))
