@@ -43,6 +43,7 @@ def loaded(program: str) -> tuple[list[str], str]:
     [
         "distillir",
         "distillir.data",
+        "distillir.engines",
         "distillir.labels",
         "distillir.evaluation",
         "distillir.vectors",

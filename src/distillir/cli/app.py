@@ -12,8 +12,10 @@ from distillir.cli.chat import chat
 from distillir.cli.common import fail
 from distillir.cli.doctor import doctor
 from distillir.cli.evaluate import evaluate
+from distillir.cli.export import export
 from distillir.cli.import_data import import_data
 from distillir.cli.init import init
+from distillir.cli.query import prune, query_terms
 from distillir.cli.quickstart import quickstart
 from distillir.cli.search import search
 from distillir.cli.stages import encode, index
@@ -26,7 +28,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (quickstart, import_data, init, train, encode, index, evaluate, search, chat, doctor):
+for command in (
+    quickstart,
+    import_data,
+    init,
+    train,
+    encode,
+    index,
+    evaluate,
+    search,
+    chat,
+    query_terms,
+    export,
+    prune,
+    doctor,
+):
     app.command(command.__name__.replace("_", "-"))(command)
 
 
