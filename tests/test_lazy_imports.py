@@ -43,6 +43,7 @@ def loaded(program: str) -> tuple[list[str], str]:
     [
         "distillir",
         "distillir.data",
+        "distillir.data.chats",
         "distillir.engines",
         "distillir.labels",
         "distillir.evaluation",

@@ -13,6 +13,7 @@ from distillir.cli.common import fail
 from distillir.cli.doctor import doctor
 from distillir.cli.evaluate import evaluate
 from distillir.cli.export import export
+from distillir.cli.import_chats import import_chats
 from distillir.cli.import_data import import_data
 from distillir.cli.init import init
 from distillir.cli.query import prune, query_terms
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for command in (
     quickstart,
+    import_chats,
     import_data,
     init,
     train,
