@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillir.errors import LabelError
-from distillir.labels import FusionPlan, fuse_linear, fuse_max, fuse_min, mean_weights
+from distillir.labels import FusionPlan, fuse_linear, fuse_max, fuse_min, fuse_scores, mean_weights
 
 SCORES = np.array([[[1.0, 4.0], [2.0, 0.0]], [[3.0, -2.0], [np.nan, np.nan]]])  # 2 teachers, 2 contexts, 2 candidates
 PRESENT = np.array([[True, True], [True, False]])
@@ -55,3 +55,44 @@ def test_fusing_scores_is_fusing_vectors(seed, teachers):
     np.testing.assert_allclose(weights.sum(axis=1), 1)
     fused_vectors = np.einsum("bt,tbv->bv", weights, vectors)
     np.testing.assert_allclose(fuse_linear(vectors @ documents.T, weights), fused_vectors @ documents.T)
+
+
+def test_confidence_moves_weight_between_the_teachers_of_one_context():
+    plan = FusionPlan({"a": 1.0, "b": 1.0, "c": 2.0})
+    assert plan.weights_for(["a", "b"], {"a": 0.75, "b": 0.25}) == {"a": 0.75, "b": 0.25}
+    assert plan.weights_for(["a", "c"], {"c": 0.5}) == {"a": 0.5, "c": 0.5}
+    assert plan.weights_for(["a", "b"], {"a": 0.0}) == {"b": 1.0}
+    assert plan.weights_for(["a", "b"], {"a": 0.0, "b": 0.0}) == {"a": 0.5, "b": 0.5}  # no trust, no information
+    assert plan.matrix([["a", "b"], ["c"]], [{"a": 3.0}, {}]).tolist() == [[0.75, 0.25, 0], [0, 0, 1]]
+    with pytest.raises(LabelError, match="confidence"):
+        plan.weights_for(["a"], {"a": float("nan")})
+
+
+def test_scores_are_fused_by_the_plan():
+    teachers = [SCORES[0], SCORES[1]]
+    linear = FusionPlan({"a": 1, "b": 3})
+    assert fuse_scores(teachers, linear, present=PRESENT).tolist() == [[2.5, -0.5], [2.0, 0.0]]
+    assert fuse_scores(teachers, FusionPlan({"a": 1, "b": 3}, "max"), present=PRESENT).tolist() == [[3, 4], [2, 0]]
+    assert fuse_scores(teachers, FusionPlan({"a": 1, "b": 3}, "min"), present=PRESENT).tolist() == [[1, -2], [2, 0]]
+    trusted = fuse_scores(teachers, FusionPlan({"a": 1, "b": 1}), present=PRESENT, confidence=[{"a": 0.0}, {"a": 0.0}])
+    assert trusted.tolist() == [[3.0, -2.0], [2.0, 0.0]]
+
+
+def test_a_teacher_of_weight_nothing_is_never_read():
+    for rule in ("linear", "max", "min"):
+        plan = FusionPlan({"a": 1, "off": 0}, rule)
+        assert fuse_scores([SCORES[0], np.full((2, 2), np.nan)], plan).tolist() == SCORES[0].tolist()
+        assert fuse_scores([SCORES[0], None], plan).tolist() == SCORES[0].tolist()
+
+
+def test_score_fusion_refuses_what_does_not_fit():
+    plan = FusionPlan({"a": 1, "b": 1}, "max")
+    for scores in ([SCORES[0]], [SCORES[0], SCORES[0][:1]], [SCORES[0][0], SCORES[0][0]], [None, None]):
+        with pytest.raises(LabelError, match="score arrays"):
+            fuse_scores(scores, plan)
+    with pytest.raises(LabelError, match="confidence with the rule 'max'"):
+        fuse_scores([SCORES[0]] * 2, plan, confidence=[{}, {}])
+    with pytest.raises(LabelError, match="context 1 of the batch"):
+        fuse_scores([SCORES[0], None], plan, present=np.array([[True, False], [True, True]]))
+    with pytest.raises(LabelError, match="rule 'median'"):
+        FusionPlan({"a": 1}, "median")

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distillir.errors import LabelError
-from distillir.labels import Label, LabelRequest, LabelStore, StoredLabel, TeacherSummary
-from distillir.labels import store as store_module
+from distillir.labels import Label, LabelRequest, LabelStore, StoredLabel, TeacherSummary, overview
+from distillir.labels import reader as reader_module
 
 
 def ask(i, context=None, **change):
@@ -127,7 +127,7 @@ def test_labels_made_in_two_ways_are_not_mixed(store):
 
 
 def test_rows_come_in_order_by_pages_while_others_write(store, monkeypatch):
-    monkeypatch.setattr(store_module, "PAGE", 3)
+    monkeypatch.setattr(reader_module, "PAGE", 3)
     store.put_many((ask(i), say(f"r{i}")) for i in range(7))
     store.put(ask(0, teacher="judge"), Label("order", ["d2", "d1"]))
     seen = []
@@ -161,6 +161,69 @@ def test_teachers_sum_up_what_they_gave_and_cost(store):
         TeacherSummary("human", "me", "p1", 1, 0, 0, 0, 0, 0.0, 0.0, 0),
         TeacherSummary("llm", "m1", "p1", 1, 1, 1, 30, 6, 1.5, 0.75, 0),
     ]
+
+
+def test_scales_are_not_mixed(store):
+    def score(value, scale):
+        return Label("scores", {"d": value}, scale=scale)
+
+    store.put(ask(1), score(0.5, "probability"))
+    store.put(ask(2), Label("scores", None, status="malformed"))  # on no scale
+    assert store.values("llm", "scores") == {"c1": {"d": 0.5}}
+    store.put(ask(3), score(-7.0, "logit"))
+    with pytest.raises(LabelError, match="two scales, 'probability' and 'logit'"):
+        store.values("llm", "scores")
+
+
+def test_a_late_second_answer_is_kept_aside(store):
+    store.put(ask(1), say("first"))
+    assert store.put_many([(ask(1), say("second", cost=0.5)), (ask(2), say("two"))], keep_first=True) == 1
+    assert store.rewrites("llm") == {"c1": "first", "c2": "two"}
+    store.put_many([(ask(1), say("second"))], keep_first=True)
+    (kept,) = store.conflicts()
+    assert (kept.key, kept.teacher, kept.context_id) == (ask(1).key, "llm", "c1")
+    assert (kept.kept, kept.refused) == ('"first"', '"second"')
+
+
+def test_known_keys_are_told_without_a_trace(store):
+    store.put(ask(1), say())
+    before = store.path.read_bytes(), store.uses()
+    assert store.known(ask(i).key for i in range(1200)) == {ask(1).key}
+    assert (store.path.read_bytes(), store.uses()) == before
+
+
+def test_a_half_character_of_a_broken_endpoint_does_not_stop_the_store(store):
+    store.put(ask(1), Label("rewrite", None, raw="a\ud800b\0c", status="malformed", reason="\udfff"))
+    assert store.get(ask(1).key).raw == "a?b\0c"
+    with pytest.raises(LabelError, match="finite amounts"):
+        Label("rewrite", "r", tokens_in=2**63)
+
+
+def test_a_store_that_is_only_read_is_not_made(tmp_path):
+    with pytest.raises(LabelError, match="no label store here"):
+        LabelStore(tmp_path / "none.db", create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_overview_counts_calls_without_a_label(tmp_path):
+    now = [1000.0]
+    with LabelStore(tmp_path / "l.db", clock=lambda: now[0]) as store:
+        store.put(ask(1), say(attempts=3, tokens_in=10, tokens_out=2, seconds=0.5, cost=0.25))
+        store.put(ask(2), Label("scores", {"d": 1.0}, scale="logit"))
+        store.put(ask(3), Label("rewrite", None, status="malformed"))
+        store.claim([ask(4), ask(5), ask(6)], "a", ttl=10)
+        store.claim([ask(1, teacher="new")], "a", ttl=100)
+        store.give_up(ask(6), "a", "timeout", attempts=4, possibly_paid=2, cost=0.5)
+        now[0] = 1020.0  # 4 and 5 ran out: one is asked again, one is not
+        store.claim([ask(4)], "b", ttl=10)
+        rewrites, scores, new = overview(store, now[0])
+        assert (rewrites.teacher, rewrites.kind, scores.kind, scores.scale) == ("llm", "rewrite", "scores", "logit")
+        assert (rewrites.ok, rewrites.malformed, rewrites.labels, rewrites.contexts) == (1, 1, 2, 2)
+        assert (rewrites.attempts, rewrites.failures, rewrites.cost) == (3 + 1 + 4, 1, 0.75)
+        assert rewrites.possibly_paid == 2 + 1 + 1  # time-outs, a takeover, a lease that ran out
+        assert (rewrites.in_flight, scores.possibly_paid) == (1, 0)
+        assert (new.teacher, new.kind, new.labels, new.in_flight) == ("new", "", 0, 1)
+        assert store.claim([ask(6)], "c", ttl=10) == [ask(6)]  # given up is not answered
 
 
 def test_leases_keep_two_workers_apart_until_they_run_out(tmp_path):
@@ -279,16 +342,6 @@ def test_a_forked_process_must_open_its_own(tmp_path):
     # In a process of its own: forking one that has threads is an error of newer Pythons.
     said, _ = child(FORKER, tmp_path / "l.db").communicate(timeout=60)
     assert "open the store after forking" in said
-
-
-def test_a_newer_schema_is_refused_and_left_alone(store):
-    store.put(ask(1), say())
-    store.close()
-    with sqlite3.connect(store.path) as raw:
-        raw.execute("PRAGMA user_version = 2")
-    raw.close()
-    with pytest.raises(LabelError, match=r"schema version 2, this distillir reads version 1 → update distillir"):
-        LabelStore(store.path)
 
 
 def test_other_databases_and_other_files_are_refused(tmp_path):

@@ -103,6 +103,19 @@ def test_the_labels_of_a_run_are_in_its_store(finished):
     assert len(texts) == 11 + 6
 
 
+def test_the_labels_are_audited_before_the_training(copied, capsys):
+    rows = [json.loads(line) for line in (copied / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row in rows:  # a teacher that answers instead of rewriting
+        row["rewrite"] = f"The answer is that it {row['id']} eats, sleeps and lives in many places of the wide world."
+    (copied / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    run_sparse(recipe_of(copied))
+    told = capsys.readouterr().err
+    assert "audit: human, answers: " in told
+    assert told.index("audit: human") < told.index("train: step")
+    checks = {check["name"] for check in json.loads((copied / "run" / "audit.json").read_text())["checks"]}
+    assert {"length", "answers", "score spread", "targets", "gold rank"} <= checks
+
+
 def test_the_saved_student_is_the_trained_one_and_answers(finished):
     _, run = finished
     assert SparseStudent.from_pretrained(run.out / "student").fingerprint() == run.student.fingerprint()

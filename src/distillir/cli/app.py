@@ -16,6 +16,7 @@ from distillir.cli.export import export
 from distillir.cli.import_chats import import_chats
 from distillir.cli.import_data import import_data
 from distillir.cli.init import init
+from distillir.cli.labels import labels
 from distillir.cli.query import prune, query_terms
 from distillir.cli.quickstart import quickstart
 from distillir.cli.search import search
@@ -46,6 +47,7 @@ for command in (
     doctor,
 ):
     app.command(command.__name__.replace("_", "-"))(command)
+app.add_typer(labels, name="labels")
 
 
 def main() -> None:

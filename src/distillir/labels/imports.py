@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from distillir.data import HUMAN, Context, Counts, LLMRewrites
+from distillir.labels.parsing import parse_rewrite
 from distillir.labels.records import Label, LabelRequest
 from distillir.labels.store import LabelStore
 
@@ -37,7 +38,7 @@ def import_rewrites(store: LabelStore, contexts: Iterable[Context], teacher: str
             counts.dropped[f"no rewrite of {teacher!r}"] += 1
             continue
         request = LabelRequest(teacher, model, IMPORTED, _input(context), context_id=context.id)
-        batch.add(request, Label("rewrite", text, raw=text))
+        batch.add(request, Label("rewrite", text, raw=text, attempts=0))
     counts.noted["already there"] += batch.flush()
     counts.noted = +counts.noted
     return counts
@@ -66,13 +67,21 @@ def import_llm_rewrites(
         counts.read += 1
         reply = rewrites.replies.get(context.id)
         if reply is not None:
-            repair = reply.repair
-            spent = {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out, "seconds": reply.seconds}
-            label = Label("rewrite", repair.rewrite, reply.reply, repair.status, **spent)  # type: ignore[arg-type]
-            if repair.status != "ok":
-                counts.noted[repair.status] += 1
+            parsed = parse_rewrite(reply.reply, finish=reply.finish, question=context.conversation.question)
+            label = Label(
+                "rewrite",
+                parsed.value,
+                reply.reply,
+                parsed.status,
+                tokens_in=reply.tokens_in,
+                tokens_out=reply.tokens_out,
+                seconds=reply.seconds,
+                reason=parsed.reason,
+            )
+            if parsed.status != "ok":
+                counts.noted[parsed.status] += 1
         elif not context.conversation.exchanges:
-            label = Label("rewrite", context.conversation.question)
+            label = Label("rewrite", context.conversation.question, attempts=0)
             counts.noted["first turns, their own rewrite"] += 1
         else:
             counts.dropped["no reply"] += 1

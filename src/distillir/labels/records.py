@@ -7,18 +7,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Protocol, get_args
 
 from distillir.errors import LabelError
+from distillir.labels.kinds import SHAPES, Kind, Status, fits
 
-Kind = Literal["rewrite", "order", "scores", "response"]
-Status = Literal["ok", "repaired", "malformed"]
-SHAPES: dict[Kind, str] = {
-    "rewrite": "a text with something in it",
-    "response": "a text with something in it",
-    "order": "document ids, best first, each once",
-    "scores": "document id -> finite number",
-}
+LARGEST = 2**63 - 1  # of the integers of SQLite and Parquet
 
 
 def canonical_json(value: Any) -> str:
@@ -43,6 +37,32 @@ def prompt_version(prompt: Any) -> str:
     return _digest(canonical_json(prompt))[:12]
 
 
+def request_key(
+    teacher: str, model: str, prompt_version: str, parameters: Mapping[str, Any], sample_index: int, input_hash: str
+) -> str:
+    """The key a request's label is stored under: a hash of all that shapes the reply."""
+    return _digest(canonical_json([teacher, model, prompt_version, dict(parameters), sample_index, input_hash]))
+
+
+class Asked(Protocol):
+    """What a request and a stored label both tell of the question."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def teacher(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def prompt_version(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def sample_index(self) -> int: ...
+    @property
+    def input_hash(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class LabelRequest:
     """One question to one teacher.
@@ -52,7 +72,8 @@ class LabelRequest:
         model: exact model asked, with revision or file hash where there is one.
         prompt_version: of the prompt; see `prompt_version`.
         input: what the model is shown, JSON.
-        parameters: temperature, token limit and whatever else shapes the reply, JSON.
+        parameters: temperature, token limit and whatever else shapes the reply, JSON. They are published with the
+            labels, so no address with a password and no key belongs here.
         sample_index: 0, 1, … for several replies to one input.
         context_id: whose label this is. Not part of the key: contexts with one input share one label.
         key: hash of all of these but the context.
@@ -72,12 +93,11 @@ class LabelRequest:
     def __post_init__(self) -> None:
         if not self.teacher or not self.model:
             raise LabelError("a request without teacher or model", "name both: labels are kept by them")
-        if self.sample_index < 0:
+        if not 0 <= self.sample_index <= LARGEST:
             raise LabelError(f"sample index {self.sample_index}", "count samples from 0")
-        input_hash = _digest(canonical_json(self.input))
-        parts = [self.teacher, self.model, self.prompt_version, dict(self.parameters), self.sample_index, input_hash]
-        object.__setattr__(self, "input_hash", input_hash)
-        object.__setattr__(self, "key", _digest(canonical_json(parts)))
+        asked = (self.teacher, self.model, self.prompt_version, self.parameters, self.sample_index)
+        object.__setattr__(self, "input_hash", _digest(canonical_json(self.input)))
+        object.__setattr__(self, "key", request_key(*asked, self.input_hash))
 
 
 @dataclass(frozen=True)
@@ -85,10 +105,10 @@ class Label:
     """A teacher's answer.
 
     Attributes:
-        kind: "rewrite" (a text), "order" (document ids, best first), "scores" (document id -> number)
-            or "response" (a text).
+        kind: "rewrite" (a text), "order" (document ids, best first), "scores" (document id -> number),
+            "response" (a text), "responses" (texts with log-likelihoods) or "conversation" (a synthesised one).
         value: the label; None when malformed.
-        raw: the reply as it came.
+        raw: the reply as it came; half characters (lone surrogates) in it become "?".
         status: "ok", "repaired", or "malformed" (kept and counted, never used as a label).
         model_id: what the endpoint said it was; "" if it did not.
         tokens_in: tokens of the prompt.
@@ -96,6 +116,9 @@ class Label:
         seconds: time the call took.
         cost: its price, in the currency of the budget.
         created: UTC, ISO 8601; "" becomes the time of storing.
+        reason: how it was repaired or why it is malformed, as `parsing` words it: "missing:2; cut off (length)".
+        attempts: calls made for it, failed ones included; 0 for a label nobody was asked for.
+        scale: what the numbers of "scores" and "responses" are: "logit", "probability", "logprob_per_token", …
     """
 
     kind: Kind
@@ -108,6 +131,9 @@ class Label:
     seconds: float = 0.0
     cost: float = 0.0
     created: str = ""
+    reason: str = ""
+    attempts: int = 1
+    scale: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind) or self.status not in get_args(Status):
@@ -116,11 +142,13 @@ class Label:
             raise LabelError(
                 f"a {self.status} label whose value is {self.value!r}", "only a malformed one has no value"
             )
-        if self.value is not None and not _fits(self.kind, self.value):
+        if self.value is not None and not fits(self.kind, self.value):
             raise LabelError(f"{str(self.value)[:80]!r} is no {self.kind}", f"give {SHAPES[self.kind]}")
-        spent = (self.tokens_in, self.tokens_out, self.seconds, self.cost)
-        if not all(math.isfinite(amount) and amount >= 0 for amount in spent):
-            raise LabelError(f"tokens, seconds and cost are {spent}", "give finite amounts of 0 or more")
+        spent = (self.tokens_in, self.tokens_out, self.seconds, self.cost, self.attempts)
+        if not all(math.isfinite(amount) and 0 <= amount <= LARGEST for amount in spent):
+            raise LabelError(f"tokens, seconds, cost and attempts are {spent}", "give finite amounts of 0 or more")
+        for name in ("raw", "reason", "model_id"):  # a broken endpoint's reply is still a reply
+            object.__setattr__(self, name, getattr(self, name).encode("utf-8", "replace").decode("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -153,23 +181,6 @@ class TeacherSummary:
     seconds: float
     cost: float
     takeovers: int
-
-
-def _fits(kind: Kind, value: Any) -> bool:
-    if kind in ("rewrite", "response"):
-        return isinstance(value, str) and bool(value.strip())
-    if kind == "order":
-        texts = isinstance(value, list | tuple) and all(isinstance(document, str) for document in value)
-        return texts and len(set(value)) == len(value) > 0
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(document, str) and _is_number(score) for document, score in value.items())
-    )
-
-
-def _is_number(score: Any) -> bool:
-    return isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
 
 
 def _check(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""The tables of a label store and their version."""
+"""The tables of a label store, their version, and the way from an older version to this one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 from distillir.errors import LabelError
 
-VERSION = 1
 APPLICATION = 0x64695221  # marks the SQLite file as a label store
 
-TABLES = """
+# Step i makes version i + 1 of version i. A new file takes all steps, so it equals a migrated one. A step that was
+# released is never changed.
+STEPS = [
+    """
 CREATE TABLE labels (
     key TEXT PRIMARY KEY, teacher TEXT NOT NULL, model TEXT NOT NULL, prompt_version TEXT NOT NULL,
     parameters TEXT NOT NULL, sample_index INTEGER NOT NULL, input_hash TEXT NOT NULL, kind TEXT NOT NULL,
@@ -27,32 +29,61 @@ CREATE TABLE leases (key TEXT PRIMARY KEY, worker TEXT NOT NULL, until REAL NOT 
 -- A lease that ran out and was claimed again: a call that may be paid twice.
 CREATE TABLE takeovers (
     key TEXT NOT NULL, teacher TEXT NOT NULL, model TEXT NOT NULL, prompt_version TEXT NOT NULL, worker TEXT NOT NULL
+)
+""",
+    """
+ALTER TABLE labels ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE labels ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE labels ADD COLUMN scale TEXT NOT NULL DEFAULT '';
+ALTER TABLE leases ADD COLUMN teacher TEXT NOT NULL DEFAULT '';
+ALTER TABLE leases ADD COLUMN model TEXT NOT NULL DEFAULT '';
+ALTER TABLE leases ADD COLUMN prompt_version TEXT NOT NULL DEFAULT '';
+-- Calls that ended without a label. The question stays open, the money may be gone.
+CREATE TABLE failures (
+    key TEXT NOT NULL, teacher TEXT NOT NULL, model TEXT NOT NULL, prompt_version TEXT NOT NULL, worker TEXT NOT NULL,
+    reason TEXT NOT NULL, attempts INTEGER NOT NULL, possibly_paid INTEGER NOT NULL, cost REAL NOT NULL,
+    created TEXT NOT NULL
 );
-"""
+-- Answers to a question that had another one already: paid for, kept, never used.
+CREATE TABLE conflicts (
+    key TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, raw TEXT NOT NULL, status TEXT NOT NULL,
+    cost REAL NOT NULL, created TEXT NOT NULL, origin TEXT NOT NULL, UNIQUE (key, kind, value)
+)
+""",
+]
+VERSION = len(STEPS)
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables of a new file, or check those of an old one.
+    """Make the tables of a new file, or bring those of an older one up to date, in one transaction.
 
     Raises:
         LabelError: another program's database, or a version this one does not know.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in TABLES.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+        _prepare(connection, path)
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        raise LabelError(f"{path} is a database of something else", "give the label store a file of its own")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != VERSION:
-        raise LabelError(
-            f"{path} has schema version {version}, this distillir reads version {VERSION}",
-            "update distillir" if version > VERSION else "use the distillir that wrote it",
-        )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    version = 0
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+            raise LabelError(f"{path} is a database of something else", "give the label store a file of its own")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if not 1 <= version <= VERSION:
+            raise LabelError(
+                f"{path} has schema version {version}, this distillir reads version {VERSION}",
+                "update distillir" if version > VERSION else "use the distillir that wrote it",
+            )
+    for step in STEPS[version:]:
+        for statement in step.split(";"):
+            connection.execute(statement)
+    if version < VERSION:
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -6,76 +6,156 @@ at once: transactions are short, and leases keep two of them from asking the sam
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from distillir.errors import LabelError
-from distillir.labels.database import Database
-from distillir.labels.records import Kind, Label, LabelRequest, StoredLabel, TeacherSummary, canonical_json
-
-LABEL_COLUMNS = "kind, value, raw, status, model_id, tokens_in, tokens_out, seconds, cost, created"
-PAGE = 500
+from distillir.labels.reader import LabelReader, chunks
+from distillir.labels.records import Asked, Label, LabelRequest, StoredLabel, canonical_json
+from distillir.labels.rows import INSERT, lease, note_conflict, note_use, now, open_requests, row_of
 
 
-class LabelStore(Database):
+@dataclass(frozen=True)
+class Conflict:
+    """A second answer to one question: the committed one stays, this one is kept aside.
+
+    Attributes:
+        key: of the request.
+        teacher: who answered twice.
+        context_id: one context it is for, "" if none.
+        kept: the committed value, canonical JSON.
+        refused: the other value, canonical JSON.
+        origin: where the other one came from.
+    """
+
+    key: str
+    teacher: str
+    context_id: str
+    kept: str
+    refused: str
+    origin: str
+
+
+@dataclass
+class Taken:
+    """What became of labels from elsewhere: `read` = `new` + `already` + conflicts."""
+
+    read: int = 0
+    new: int = 0
+    already: int = 0
+    conflicts: list[Conflict] = field(default_factory=list)
+
+
+class LabelStore(LabelReader):
     """Open or create the store at `path`; usable as a context manager and from several threads.
+
+    A store written by an older distillir is brought up to date in one transaction.
 
     Args:
         path: a file on a local disk; its folder is made when missing.
         clock: seconds since the epoch, for leases.
+        create: False refuses a file that is not there.
 
     Raises:
         LabelError: a network file system, a file that is no label store, a newer schema, a damaged file.
     """
 
-    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time, *, create: bool = True) -> None:
+        if not create and not Path(path).is_file():
+            raise LabelError(f"{path}: no label store here", "check the path")
         super().__init__(path)
         self._clock = clock
-
-    def __len__(self) -> int:
-        with self.reading() as db:
-            return int(db.execute("SELECT count(*) FROM labels").fetchone()[0])
-
-    def get(self, key: str) -> Label | None:
-        """The label of a request's key, None if it was never committed."""
-        with self.reading() as db:
-            row = db.execute(f"SELECT {LABEL_COLUMNS} FROM labels WHERE key = ?", (key,)).fetchone()  # noqa: S608
-        return None if row is None else _label(row)
 
     def put(self, request: LabelRequest, label: Label) -> bool:
         """Commit one label; see `put_many`. Returns whether it was new."""
         return self.put_many([(request, label)]) == 1
 
-    def put_many(self, pairs: Iterable[tuple[LabelRequest, Label]]) -> int:
+    def put_many(self, pairs: Iterable[tuple[LabelRequest, Label]], *, keep_first: bool = False) -> int:
         """Commit labels, all or none, and end their leases. Returns how many were new.
 
         A label that is there already with the same value stays as it is.
 
+        Args:
+            pairs: requests and their labels.
+            keep_first: a label that is there already with another value stays too, and the new one is kept aside
+                as a conflict: what a worker does whose call outlived its lease.
+
         Raises:
-            LabelError: a label that is there already with another value.
+            LabelError: a label that is there already with another value, unless `keep_first`.
         """
-        rows = [(request, label, canonical_json(label.value)) for request, label in pairs]
-        new = 0
+        taken, rows = Taken(), [(request, label, canonical_json(label.value)) for request, label in pairs]
         with self.writing() as db:
             for request, label, value in rows:
-                there = db.execute("SELECT kind, value FROM labels WHERE key = ?", (request.key,)).fetchone()
-                if there is None:
-                    db.execute(f"INSERT INTO labels VALUES ({', '.join('?' * 17)})", _row(request, label, value))  # noqa: S608
-                    new += 1
-                elif there != (label.kind, value):
+                there = self._take(db, request, label, value, taken, request.context_id, request.teacher)
+                if there is not None and not keep_first:
                     raise LabelError(
-                        f"{self.path}: teacher {request.teacher!r} already answered {there[1][:60]} for context "
+                        f"{self.path}: teacher {request.teacher!r} already answered {there[:60]} for context "
                         f"{request.context_id!r}, not {value[:60]}",
                         "a new answer needs a new sample_index, prompt_version or model",
                     )
-                _use(db, request)
+                note_use(db, request.context_id, request.key)
                 db.execute("DELETE FROM leases WHERE key = ?", (request.key,))
-        return new
+        return taken.new
+
+    def take(self, rows: Iterable[StoredLabel], origin: str, uses: Iterable[tuple[str, str]] | None = None) -> Taken:
+        """Commit labels made elsewhere; of two answers to one question the one committed first stays.
+
+        Labels are committed some hundred at a time, so an interrupted call is simply repeated. The label that counts
+        for a context here goes on to count.
+
+        Args:
+            rows: as another store's `rows()` gives them.
+            origin: where they come from, for the conflicts.
+            uses: (context, key) of the other store, latest last; None = as the rows have them.
+        """
+        taken, pairs = Taken(), list(uses or ())
+        for chunk in chunks(rows):
+            values = [canonical_json(row.label.value) for row in chunk]
+            with self.writing() as db:
+                for row, value in zip(chunk, values, strict=True):
+                    taken.read += 1
+                    context = row.context_ids[0] if row.context_ids else ""
+                    self._take(db, row, row.label, value, taken, context, origin)
+                    db.execute("DELETE FROM leases WHERE key = ?", (row.key,))
+            if uses is None:
+                pairs += [(name, row.key) for row in chunk for name in row.context_ids]
+        # Below all that is there, the last chunk first: their order holds, also when this is interrupted and repeated.
+        for part in list(chunks(pairs))[::-1]:
+            with self.writing() as db:
+                there = "SELECT 1 FROM uses WHERE context_id = ? AND key = ?"
+                new = [pair for pair in part if not db.execute(there, pair).fetchone()]
+                least = db.execute("SELECT coalesce(min(seq), 1) FROM uses").fetchone()[0]
+                numbered = [(least - len(new) + i, *pair) for i, pair in enumerate(new)]
+                db.executemany("INSERT OR REPLACE INTO uses (seq, context_id, key) VALUES (?, ?, ?)", numbered)
+        return taken
+
+    def _take(
+        self, db: sqlite3.Connection, asked: Asked, label: Label, value: str, taken: Taken, context: str, origin: str
+    ) -> str | None:
+        """Insert a label, or tell the other value that is there."""
+        there = db.execute("SELECT kind, value FROM labels WHERE key = ?", (asked.key,)).fetchone()
+        if there is None:
+            db.execute(INSERT, row_of(asked, label, value))
+            taken.new += 1
+        elif there == (label.kind, value):
+            taken.already += 1
+        else:
+            note_conflict(db, asked.key, label, value, origin)
+            taken.conflicts.append(Conflict(asked.key, asked.teacher, context, there[1], value, origin))
+            return str(there[1])
+        return None
+
+    def conflicts(self) -> list[Conflict]:
+        """Answers kept aside because their question had another one, in the order they came."""
+        with self.reading() as db:
+            found = db.execute(
+                "SELECT c.key, l.teacher, coalesce(min(u.context_id), ''), l.value, c.value, c.origin FROM conflicts c "
+                "JOIN labels l USING (key) LEFT JOIN uses u USING (key) GROUP BY c.rowid ORDER BY c.rowid"
+            )
+            return [Conflict(*row) for row in found]
 
     def missing(self, requests: Iterable[LabelRequest]) -> list[LabelRequest]:
         """Requests that were never committed, each key once; malformed replies were, and are not asked again.
@@ -83,9 +163,9 @@ class LabelStore(Database):
         The contexts of all requests are noted, so that contexts with one input share its label.
         """
         wanted: dict[str, LabelRequest] = {}
-        for chunk in _chunks(requests):
+        for chunk in chunks(requests):
             with self.writing() as db:
-                wanted |= {request.key: request for request in _missing(db, chunk) if request.key not in wanted}
+                wanted |= {request.key: request for request in open_requests(db, chunk) if request.key not in wanted}
         return list(wanted.values())
 
     def claim(self, requests: Iterable[LabelRequest], worker: str, ttl: float) -> list[LabelRequest]:
@@ -95,17 +175,17 @@ class LabelStore(Database):
 
         Args:
             requests: what is to be asked.
-            worker: a name no other running worker has.
+            worker: a name no other worker has or had.
             ttl: longer than a call takes.
         """
         if ttl <= 0:
             raise LabelError(f"a lease of {ttl} seconds", "give it longer than a call takes")
         held: dict[str, LabelRequest] = {}
-        for chunk in _chunks(requests):
+        for chunk in chunks(requests):
             with self.writing() as db:
-                now = self._clock()
-                for request in _missing(db, chunk):
-                    if _lease(db, request, worker, now, now + ttl):
+                moment = self._clock()
+                for request in open_requests(db, chunk):
+                    if lease(db, request, worker, moment, moment + ttl):
                         held.setdefault(request.key, request)
         return list(held.values())
 
@@ -115,132 +195,30 @@ class LabelStore(Database):
         with self.writing() as db:
             db.executemany("DELETE FROM leases WHERE key = ? AND worker = ?", held)
 
-    def teachers(self) -> list[TeacherSummary]:
-        """Counts, tokens, time and cost of each teacher, model and prompt version."""
-        with self.reading() as db:
-            found = db.execute(
-                "SELECT teacher, model, prompt_version, sum(status = 'ok'), sum(status = 'repaired'), "
-                "sum(status = 'malformed'), sum(tokens_in), sum(tokens_out), sum(seconds), sum(cost), "
-                "(SELECT count(*) FROM takeovers t WHERE (t.teacher, t.model, t.prompt_version) = "
-                "(labels.teacher, labels.model, labels.prompt_version)) "
-                "FROM labels GROUP BY teacher, model, prompt_version ORDER BY teacher, model, prompt_version"
-            )
-            return [TeacherSummary(*row) for row in found]
-
-    def rows(self, teacher: str | None = None, kind: Kind | None = None) -> Iterator[StoredLabel]:
-        """Labels in the order of storing, some hundred in memory at a time; writers are not held up."""
-        last = 0
-        while True:
-            with self.reading() as db:
-                page = db.execute(
-                    "SELECT rowid, key, teacher, model, prompt_version, parameters, sample_index, input_hash, "  # noqa: S608
-                    f"{LABEL_COLUMNS} FROM labels WHERE rowid > ? AND coalesce(?, teacher) = teacher "
-                    "AND coalesce(?, kind) = kind ORDER BY rowid LIMIT ?",
-                    (last, teacher, kind, PAGE),
-                ).fetchall()
-                uses = {row[1]: _contexts(db, row[1]) for row in page}
-            for rowid, key, who, model, prompt, parameters, sample, input_hash, *rest in page:
-                last = rowid
-                asked = (key, who, model, prompt, json.loads(parameters), sample, input_hash)
-                yield StoredLabel(*asked, uses[key], _label(rest))
-            if len(page) < PAGE:
-                return
-
-    def values(
+    def give_up(
         self,
-        teacher: str,
-        kind: Kind,
+        request: LabelRequest,
+        worker: str,
+        reason: str,
         *,
-        model: str | None = None,
-        prompt_version: str | None = None,
-        sample_index: int = 0,
-    ) -> dict[str, Any]:
-        """Context id -> value of one teacher's usable labels; malformed ones are left out.
+        attempts: int = 1,
+        possibly_paid: int = 0,
+        cost: float = 0.0,
+    ) -> None:
+        """Note that calls for a request ended without a label, and end its lease; it may be asked again.
 
-        Of a context whose input changed, the label of the latest request counts.
-
-        Raises:
-            LabelError: labels of one model made with several prompts or parameters, or of several models for
-                one context, and none was named. Several models for different contexts (data sets) are fine.
+        Args:
+            request: what was asked.
+            worker: who holds it.
+            reason: "HTTP 500", "timeout", …
+            attempts: calls made.
+            possibly_paid: those of them that may be on the bill: time-outs, cut connections.
+            cost: what is known to be spent.
         """
-        with self.reading() as db:
-            found = db.execute(
-                "SELECT context_id, value, status, model, prompt_version, parameters FROM uses JOIN labels USING (key) "
-                "WHERE teacher = ? AND kind = ? AND sample_index = ? AND coalesce(?, model) = model "
-                "AND coalesce(?, prompt_version) = prompt_version ORDER BY seq",
-                (teacher, kind, sample_index, model, prompt_version),
-            ).fetchall()
-        _refuse_mixture(teacher, found)
-        latest = {row[0]: row[1:3] for row in found}
-        return {context: json.loads(value) for context, (value, status) in latest.items() if status != "malformed"}
-
-    def rewrites(self, teacher: str, *, model: str | None = None, prompt_version: str | None = None) -> dict[str, str]:
-        """Context id -> rewritten question, as `values`."""
-        return self.values(teacher, "rewrite", model=model, prompt_version=prompt_version)
-
-
-def _refuse_mixture(teacher: str, found: Iterable[Sequence[str]]) -> None:
-    """Refuse rows (context, value, status, model, prompt version, parameters) that do not go together."""
-    cure = "name the model and prompt_version, or give each its own teacher name"
-    ways: dict[str, tuple[str, str]] = {}
-    models: dict[str, str] = {}
-    for context, _, _, model, *way in found:
-        first = ways.setdefault(model, (way[0], way[1]))
-        if first != (way[0], way[1]):
-            raise LabelError(
-                f"labels of {teacher!r} by {model!r} were made in two ways, {first} and {tuple(way)}", cure
+        asked = (request.key, request.teacher, request.model, request.prompt_version, worker, reason)
+        with self.writing() as db:
+            db.execute(
+                f"INSERT INTO failures VALUES ({', '.join('?' * 10)})",  # noqa: S608
+                (*asked, attempts, possibly_paid, float(cost), now()),
             )
-        other = models.setdefault(context, model)
-        if other != model:
-            raise LabelError(f"context {context!r} has labels of {teacher!r} by {other!r} and by {model!r}", cure)
-
-
-def _chunks(requests: Iterable[LabelRequest]) -> Iterator[list[LabelRequest]]:
-    """Short transactions: some hundred requests each, made before the transaction begins."""
-    every = list(requests)
-    yield from (every[i : i + PAGE] for i in range(0, len(every), PAGE))
-
-
-def _lease(db: sqlite3.Connection, request: LabelRequest, worker: str, now: float, until: float) -> bool:
-    lease = db.execute("SELECT worker, until FROM leases WHERE key = ?", (request.key,)).fetchone()
-    if lease and lease[0] != worker:
-        if lease[1] > now:
-            return False
-        asked = (request.key, request.teacher, request.model, request.prompt_version, worker)
-        db.execute("INSERT INTO takeovers VALUES (?, ?, ?, ?, ?)", asked)
-    db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (request.key, worker, until))
-    return True
-
-
-def _missing(db: sqlite3.Connection, requests: Iterable[LabelRequest]) -> list[LabelRequest]:
-    wanted: dict[str, LabelRequest] = {}
-    for request in requests:
-        _use(db, request)
-        if not db.execute("SELECT 1 FROM labels WHERE key = ?", (request.key,)).fetchone():
-            wanted.setdefault(request.key, request)
-    return list(wanted.values())
-
-
-def _use(db: sqlite3.Connection, request: LabelRequest) -> None:
-    if request.context_id:
-        db.execute("INSERT OR REPLACE INTO uses (context_id, key) VALUES (?, ?)", (request.context_id, request.key))
-
-
-def _contexts(db: sqlite3.Connection, key: str) -> tuple[str, ...]:
-    return tuple(row[0] for row in db.execute("SELECT context_id FROM uses WHERE key = ? ORDER BY seq", (key,)))
-
-
-def _row(request: LabelRequest, label: Label, value: str) -> tuple[Any, ...]:
-    asked = (request.key, request.teacher, request.model, request.prompt_version)
-    asked_how = (canonical_json(dict(request.parameters)), request.sample_index, request.input_hash)
-    spent = (label.tokens_in, label.tokens_out, float(label.seconds), float(label.cost))
-    created = label.created or datetime.now(UTC).isoformat(timespec="seconds")
-    return (*asked, *asked_how, label.kind, value, label.raw, label.status, label.model_id, *spent, created)
-
-
-def _label(row: Sequence[Any]) -> Label:
-    kind, value, *rest = row
-    try:
-        return Label(kind, json.loads(value), *rest)
-    except ValueError as error:
-        raise LabelError(f"a damaged label, {value[:60]!r}: {error}", "restore a copy of the store") from None
+            db.execute("DELETE FROM leases WHERE key = ? AND worker = ?", (request.key, worker))

@@ -16,6 +16,7 @@ from typing import Any
 from distillir.errors import ConfigError
 from distillir.evaluation import Comparison, write_report
 from distillir.labels import LabelStore
+from distillir.recipes.audited import audited
 from distillir.recipes.fit import Labelled, drawable, label
 from distillir.recipes.measure import TestBed
 from distillir.recipes.recipe import SparseRecipe
@@ -111,6 +112,7 @@ def _labelled(shop: Workshop, store: LabelStore) -> tuple[Labelled, SparseVector
         stages.say(f"left out, {why}: " + ", ".join(f"{n} of {source}" for source, n in counts.items()))
     shares = ", ".join(f"{share:.0%} of {source}" for source, share in found.gold_share.items())
     stages.say(f"{len(found.contexts):,} contexts to learn from; with gold: {shares}")
+    audited(found, method, recipe.out, stages)
     return found, documents
 
 
