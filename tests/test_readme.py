@@ -28,6 +28,7 @@ DEMO = ["bash", "scripts/demo"]
 LONG = [
     ["bash", "scripts/test"],
     ["bash", "scripts/check"],
+    ["bash", "scripts/docs"],
     ["bash", "scripts/bench"],
     ["bash", "scripts/test", "-m", "slow"],
 ]
@@ -75,6 +76,7 @@ def test_every_block_is_of_a_kind_that_is_tested_here():
         "bash",
         "python",
         "bash",
+        "python",
         "json",
         "yaml",
         "bash",
@@ -88,7 +90,18 @@ def test_every_command_is_run_here_or_by_the_tests_of_the_scripts():
     tried = [DEMO, *LONG]
     rest = [command for command in COMMANDS if command not in tried]
     assert all(command in COMMANDS for command in tried)
-    assert sorted({command[1] for command in rest}) == ["evaluate", "search", "train"]
+    assert sorted({command[1] for command in rest}) == [
+        "chat",
+        "doctor",
+        "evaluate",
+        "export",
+        "import-chats",
+        "index",
+        "init",
+        "query-terms",
+        "search",
+        "train",
+    ]
     assert {command[0] for command in rest} == {"distillir"}
     for command in tried:
         assert (ROOT / command[1]).is_file()
@@ -99,16 +112,57 @@ def test_the_demo_leaves_what_the_readme_promises(here):
     assert "<table" in (here / "build/quickstart/report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c[:2] in (["distillir", "search"], ["distillir", "evaluate"])]
-)
-def test_commands_on_what_the_demo_built(here, capsys, command):
+def test_evaluating_a_run_of_the_demo(here, capsys):
+    (command,) = [c for c in COMMANDS if c[:2] == ["distillir", "evaluate"] and "recipe.yaml" not in c]
     distillir(*command[1:])
-    out = capsys.readouterr().out
-    assert ("header" if command[1] == "search" else "nDCG@10") in out
+    assert "nDCG@10" in capsys.readouterr().out
 
 
-def test_the_five_lines(here, capsys):
+DOCS = {
+    "create.md": "# Create a bucket\n\nTo create a bucket, open the console, choose Buckets, then Create bucket.\n",
+    "delete.md": "# Delete a bucket\n\nTo delete a bucket, empty it first, then choose Delete bucket.\n",
+    "otter.txt": "An otter eats fish and crabs.\n",
+}
+
+
+@pytest.fixture
+def documents(tmp_path, monkeypatch):
+    """A working folder with `docs` and a log, as somebody has them who comes with documents."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    for name, text in DOCS.items():
+        (tmp_path / "docs" / name).write_text(text, encoding="utf-8")
+    messages = [{"role": "user", "content": "how do i delete a bucket?"}, {"role": "assistant", "content": "Empty it."}]
+    (tmp_path / "logs.jsonl").write_text(json.dumps({"messages": messages}) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_the_commands_of_somebody_with_documents_run_in_their_order(documents, capsys, monkeypatch):
+    text = block("bash", "distillir init")
+    commands = [shlex.split(line, comments=True) for line in text.splitlines()]
+    (documents / "typed").write_text("how do i delete a bucket?\n/quit\n", encoding="utf-8")
+    said = {}
+    for command in commands:
+        with (documents / "typed").open(encoding="utf-8") as typed:
+            monkeypatch.setattr("sys.stdin", typed)
+            distillir(*command[1:])
+        said[command[1]] = capsys.readouterr().out
+    assert "delete.md#1" in said["search"] or "Delete a bucket" in said["search"]
+    assert "query terms by the turn they came from" in said["chat"]
+    assert "neural_sparse" in said["query-terms"]
+    assert (documents / "docs.ndjson").is_file()
+    assert len(read_contexts(documents / "chats.jsonl")) == 1
+    assert "everything needed is here" in said["doctor"]
+
+
+def test_the_five_lines_on_a_folder(documents, capsys):
+    names = {}
+    exec(compile(block("python", "from_documents"), "README.md", "exec"), names)
+    names["retriever"].close()
+    assert capsys.readouterr().out.splitlines()[0].startswith("delete.md#1")
+
+
+def test_what_the_demo_trained_opens_and_answers(here, capsys):
     code = block("python", "open_retriever")
     names = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -151,6 +205,9 @@ def test_the_recipe_trains(animals, tmp_path, monkeypatch, capsys):
     short = yaml.safe_load(given)
     short["training"] |= {"max_steps": 3, "batch_size": 8}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(short), encoding="utf-8")
+    assert ["distillir", "evaluate", "recipe.yaml"] in COMMANDS
+    distillir("evaluate", "recipe.yaml")
+    assert "\nstudent" not in capsys.readouterr().out
     (command,) = [c for c in COMMANDS if c[:2] == ["distillir", "train"]]
     distillir(*command[1:])
     printed = capsys.readouterr()

@@ -112,3 +112,15 @@ def test_chat_with_what_has_no_index_is_one_line(call, tmp_path):
     code, _, err = call("chat", tmp_path)
     assert code == 1
     assert "not a run folder with an index → run `distillir index RECIPE`" in err
+
+
+def test_a_folder_of_files_is_a_corpus(call, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "otter.md").write_text("# Otters\n\nAn otter eats fish and crabs.\n", encoding="utf-8")
+    (tmp_path / "docs" / "whale.txt").write_text("A whale sings in the sea.\n", encoding="utf-8")
+    assert call("init", tmp_path)[0] == 0
+    code, _, err = call("index", tmp_path / "recipe.yaml")
+    assert code == 0
+    assert "2 passages of 2 files" in err
+    _, out, _ = call("search", tmp_path / "recipe.yaml", "what does an otter eat", "--json")
+    assert json.loads(out)["hits"][0]["id"] == "otter.md#1"

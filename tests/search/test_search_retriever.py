@@ -61,9 +61,10 @@ class Words:
 class Document:
     text: str
     title: str
+    metadata: dict
 
 
-CORPUS = {name: Document(text, title) for name, (title, text) in DOCUMENTS.items()}
+CORPUS = {name: Document(text, title, {"shelf": name[0]}) for name, (title, text) in DOCUMENTS.items()}
 
 
 @pytest.fixture
@@ -91,6 +92,7 @@ def test_history_and_question_find_documents_and_name_their_terms(encoder, index
     # sand: once in the conversation and once as the question; dune: who+wrote+dune+frank+herbert and sand
     assert [(hit.id, hit.score) for hit in hits] == [("dune", 6.0), ("sand", 6.0), ("messiah", 4.0)]
     assert (hits[0].title, hits[0].text) == DOCUMENTS["dune"]
+    assert hits[0].metadata == {"shelf": "d"}
     assert hits[0].terms == (("sand", 2.0), ("dune", 1.0), ("frank", 1.0), ("herbert", 1.0), ("wrote", 1.0))
     assert hits[1].terms == (("sand", 6.0),)
     assert hits[1].title == ""
@@ -108,6 +110,7 @@ def test_a_conversation_and_its_messages_find_the_same(encoder, index):
 def test_without_a_corpus_the_payload_is_read(encoder, index):
     hits = Retriever(encoder, index).retrieve(user("messiah"))
     assert [(hit.id, hit.title, hit.text) for hit in hits] == [("messiah", *DOCUMENTS["messiah"])]
+    assert hits[0].metadata == {"kind": "book"}
     index.add(["bare"], encoder.encode_documents(["messiah messiah"]))
     assert [(hit.title, hit.text) for hit in Retriever(encoder, index).retrieve(user("messiah"), k=1)] == [("", "")]
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from distillir.cli.ask import ask
 from distillir.cli.chat import chat
 from distillir.cli.common import fail
 from distillir.cli.doctor import doctor
@@ -40,6 +41,7 @@ for command in (
     index,
     evaluate,
     search,
+    ask,
     chat,
     query_terms,
     export,

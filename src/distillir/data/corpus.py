@@ -170,12 +170,26 @@ def open_or_build(
     """
     path, files = Path(path), [Path(source), *map(Path, more)]
     gone = not all(file.is_file() for file in files)
+    if gone and path.is_file():
+        return Corpus.open(path)
     stamp = "" if gone else json.dumps([[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files])
+    return open_or_write(path, stamp, files[0] if documents is None else documents)
+
+
+def open_or_write(path: str | Path, stamp: str, source: str | Path | Iterable[Document]) -> Corpus:
+    """The corpus at `path`, written first when it is not there or was written under another stamp.
+
+    Args:
+        path: the Arrow file.
+        stamp: says what the documents are read from, such as a digest of it.
+        source: what to write; not read where nothing is to be written.
+    """
+    path = Path(path)
     if path.is_file():
         corpus = Corpus.open(path)
-        if gone or stamp_of(corpus._table.schema) == stamp:
+        if stamp_of(corpus._table.schema) == stamp:
             return corpus
-    write_corpus(files[0] if documents is None else documents, path, stamp)
+    write_corpus(source, path, stamp)
     return Corpus.open(path)
 
 

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 from distillir.doctor.findings import Finding
 
-DEVELOPMENT = "dev"  # the extra of those who work on distillir itself
+DEVELOPMENT = ("dev", "docs")  # extras of those who work on distillir itself
 
 
 def examine_packages() -> Iterator[Finding]:
@@ -22,7 +22,7 @@ def examine_packages() -> Iterator[Finding]:
         for requirement in asked:
             marker = requirement.marker
             wanted = marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
-            if wanted and extra != DEVELOPMENT:
+            if wanted and extra not in DEVELOPMENT:
                 yield _finding(requirement, extra)
 
 

@@ -23,7 +23,7 @@ class SparseRecipe(Strict):
     """Everything a run of the recipe depends on; saved with the run."""
 
     out: Path = Field(description="run folder")
-    corpus: Path = Field(description="documents: JSONL, BEIR or Parquet")
+    corpus: Path = Field(description="documents: JSONL, BEIR or Parquet, or a folder of Markdown, text, HTML and PDF")
     train: Path | None = Field(None, description="contexts to learn from, one JSON object a line")
     dev: Path | None = Field(None, description="contexts to select by; those that name relevant documents count")
     test: Path | None = Field(None, description="contexts to report on; never trained or selected on")

