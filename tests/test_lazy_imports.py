@@ -45,6 +45,7 @@ def loaded(program: str) -> tuple[list[str], str]:
         "distillir.data",
         "distillir.data.chats",
         "distillir.engines",
+        "distillir.teachers",
         "distillir.labels",
         "distillir.evaluation",
         "distillir.vectors",
