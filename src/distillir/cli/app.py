@@ -17,6 +17,7 @@ from distillir.cli.export import export
 from distillir.cli.import_chats import import_chats
 from distillir.cli.import_data import import_data
 from distillir.cli.init import init
+from distillir.cli.label import label
 from distillir.cli.labels import labels
 from distillir.cli.query import prune, query_terms
 from distillir.cli.quickstart import quickstart
@@ -49,6 +50,7 @@ for command in (
     doctor,
 ):
     app.command(command.__name__.replace("_", "-"))(command)
+app.add_typer(label, name="label")
 app.add_typer(labels, name="labels")
 
 

@@ -83,7 +83,7 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         taken = {one.name: options.pop(one.name) for one in fields(Shared)}
         command(Shared(**taken), *arguments, **options)
 
-    del called.__wrapped__  # type: ignore[attr-defined]
+    del called.__wrapped__
     signature = inspect.Signature([*own, *added])
     called.__signature__ = signature  # type: ignore[attr-defined]
     called.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
@@ -137,7 +137,7 @@ def run_teacher(
     teacher: Teacher,
     model: Model,
     audit: Callable[[LabelStore], AuditReport],
-    finish: Callable[[LabelStore, str], dict[str, Any]] = lambda store, name: {},
+    finish: Callable[[LabelStore], dict[str, Any]] = lambda store: {},
 ) -> None:
     """Estimate, or ask; then audit, finish and report.
 
@@ -146,7 +146,7 @@ def run_teacher(
         teacher: whose labels.
         model: to ask.
         audit: of the labels.
-        finish: with the store and the model's name: what is to be written; what it returns is reported.
+        finish: writes what is to be written; what it returns is reported.
 
     Raises:
         typer.Exit: 1 where labels are still open.
@@ -168,7 +168,7 @@ def run_teacher(
         if show is not None:
             show.end()
         report = audit(store)
-        wrote = finish(store, model.name)
+        wrote = finish(store)
     now = outcome.progress
     open_ones = now.failed > 0 or outcome.stopped != "done"
     if options.as_json:
