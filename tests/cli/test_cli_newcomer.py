@@ -213,3 +213,21 @@ def test_searching_before_anything_was_indexed(call, recipe):
     code, _, err = call("search", recipe, "anything")
     assert code == 1
     assert "not a run folder with an index → run `distillir index RECIPE`" in err
+
+
+def test_a_binary_file_in_the_folder(call, recipe):
+    """It is named and left out; what can be read is read."""
+    docs = recipe.parent / "docs"
+    docs.mkdir()
+    (docs / "otter.md").write_text("# Otters\n\nAn otter eats fish.\n", encoding="utf-8")
+    (docs / "logo.md").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    recipe.write_text("out: run\ncorpus: docs\nengine: exact\n", encoding="utf-8")
+    code, out, err = call("index", recipe)
+    assert (code, out.split()[0]) == (0, "1")
+    assert "logo.md: " in err
+    assert "binary" in err
+    (docs / "otter.md").unlink()
+    code, _, err = call("index", recipe, "--quiet")
+    assert code == 1
+    assert "nothing in this folder can be read" in err
+    assert " → give files of these kinds: " in err
