@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def load(data: Path, build: Path = BUILD) -> Material:
     documents = {}
     for name, corpus in corpora.items():
         say(f"vectors of {name}")
-        documents[name] = encode_corpus(encoder, corpus, build / "vectors" / name, watch=_watch(name))
+        documents[name] = encode_corpus(encoder, corpus, build / "vectors" / name, watch=watcher(name))
     pooled = _joined([documents[d] for d in DOMAINS], build / "vectors" / "+".join(DOMAINS))
     llm = load_llm_rewrites(data / "llm_rewrites" / "mtrag.qwen2.5-coder-1.5b.jsonl")
 
@@ -106,7 +106,9 @@ def _joined(parts: Sequence[SparseVectors], folder: Path) -> SparseVectors:
     return SparseVectors.open(folder)
 
 
-def _watch(name: str):  # type: ignore[no-untyped-def]
+def watcher(name: str) -> Callable[[int, int], None]:
+    """A line every four thousand documents."""
+
     def watch(done: int, total: int) -> None:
         if done % 4096 == 0 or done == total:
             say(f"  {name}: {done:,} of {total:,}")

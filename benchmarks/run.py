@@ -16,9 +16,10 @@ from distillir.errors import DistillirError
 
 BENCHMARKS = {
     "mtrag": "students, teachers and baselines on MTRAG and DSTC11 (needs --data); --full: 2x2 and cross-validation",
+    "dense": "dense student over frozen all-MiniLM-L6-v2 vectors on MTRAG (needs --data)",
     "first_contact": "a folder of mixed files to its first answer, against encoding the same passages the usual way",
     "labels": "labelling against an endpoint: capacity used, and what ten kills lose or pay twice",
-    "teachers": "rewriters alone and fused, live calls of each teacher (needs --data); --full: students of each teacher",
+    "teachers": "rewriters alone and fused, live calls of each teacher (needs --data); --full: students",
     "train_step": "time and memory of one training step against the published and the usual way",
 }
 RESULTS = Path(__file__).parent / "results"

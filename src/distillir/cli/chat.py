@@ -12,7 +12,7 @@ from distillir.cli.common import interruptible, quiet_loading
 from distillir.errors import ConversationError
 
 if TYPE_CHECKING:
-    from distillir.search import Hit, Retriever
+    from distillir.search import DenseRetriever, Hit, Retriever
 
 COMMANDS = "/answer TEXT  what the assistant said    /new  another conversation    /quit"
 SPOKEN = 300  # characters of the best hit that stand in for the assistant's answer
@@ -29,10 +29,10 @@ def chat(
     `/answer TEXT` to put another in its place.
     """
     with interruptible("nothing was changed"):
-        from distillir.recipes import open_retriever
+        from distillir.recipes import open_any
 
         quiet_loading()
-        with open_retriever(source) as retriever:
+        with open_any(source) as retriever:
             typer.echo(f"{len(retriever.index):,} documents    {COMMANDS}")
             messages: list[dict[str, str]] = []
             while (line := _asked()) is not None:
@@ -65,7 +65,7 @@ def _answered(messages: list[dict[str, str]], text: str) -> None:
     messages.append({"role": "assistant", "content": text})
 
 
-def _show(retriever: Retriever, messages: list[dict[str, str]], k: int) -> None:
+def _show(retriever: Retriever | DenseRetriever, messages: list[dict[str, str]], k: int) -> None:
     try:
         hits = retriever.retrieve(messages, k)
     except ConversationError as error:
@@ -87,7 +87,7 @@ def _terms(hit: Hit) -> str:
     return ", ".join(f"{term} {weight:.1f}" for term, weight in hit.terms[:SHOWN_TERMS])
 
 
-def _origins(retriever: Retriever, messages: list[dict[str, str]]) -> None:
+def _origins(retriever: Retriever | DenseRetriever, messages: list[dict[str, str]]) -> None:
     from distillir.conversation import Conversation
     from distillir.students import SparseStudent, by_turn, term_origins
 

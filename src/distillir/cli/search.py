@@ -19,11 +19,10 @@ def search(
 ) -> None:
     """Search a run folder's index with a conversation; shows the terms that matched."""
     with interruptible("nothing was changed"):
-        from distillir.recipes import open_retriever
+        from distillir.recipes import open_any
 
         quiet_loading()
-        retriever = open_retriever(run)
-        with retriever.index:
+        with open_any(run) as retriever:
             hits = retriever.retrieve(conversation_of(turns), k)
     if as_json:
         rows = [{"id": h.id, "score": h.score, "title": h.title, "text": h.text, "terms": h.terms} for h in hits]

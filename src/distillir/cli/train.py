@@ -11,7 +11,7 @@ import typer
 from distillir.cli.common import Json, Quiet, interruptible, quiet_loading
 
 if TYPE_CHECKING:
-    from distillir.recipes import SparseRun
+    from distillir.recipes import DenseRun, SparseRun
 
 
 def train(
@@ -19,14 +19,19 @@ def train(
 ) -> None:
     """Run a recipe: encode, train, index, evaluate, report. Run again, it goes on where it stopped."""
     with interruptible("finished stages are kept in the run folder; the same command goes on from there"):
-        from distillir.recipes import read_recipe, run_sparse
+        from distillir.recipes import is_dense, read_dense_recipe, read_recipe, run_dense, run_sparse
 
+        if is_dense(recipe):
+            dense = read_dense_recipe(recipe)
+            quiet_loading()
+            finish(run_dense(dense, quiet=quiet), as_json)
+            return
         chosen = read_recipe(recipe)
         quiet_loading()
         finish(run_sparse(chosen, quiet=quiet), as_json)
 
 
-def finish(run: SparseRun, as_json: bool) -> None:
+def finish(run: SparseRun | DenseRun, as_json: bool) -> None:
     """Print how a run ended."""
     if as_json:
         compared = None if run.comparison is None else json.loads(run.comparison.to_json())
@@ -34,6 +39,6 @@ def finish(run: SparseRun, as_json: bool) -> None:
         return
     if run.comparison is not None:
         typer.echo(run.comparison.text())
-    typer.echo(f"\nstudent   {run.out / 'student'}\nindex     {run.out / 'index'}")
+    typer.echo(f"\nstudent   {run.out / 'student'}\nnext      distillir search {run.out} QUESTION")
     if run.report is not None:
         typer.echo(f"report    {run.report}")

@@ -1,7 +1,8 @@
 """Search engines behind one small protocol. `create_index` and `open_index` load an engine when it is asked for."""
 
+from distillir.index.dense import DenseIndex
 from distillir.index.filling import fill
 from distillir.index.protocol import Index, ScoredId, SparseQuery
 from distillir.index.registry import ENGINES, create_index, open_index
 
-__all__ = ["ENGINES", "Index", "ScoredId", "SparseQuery", "create_index", "fill", "open_index"]
+__all__ = ["ENGINES", "DenseIndex", "Index", "ScoredId", "SparseQuery", "create_index", "fill", "open_index"]

@@ -1,23 +1,32 @@
 """Recipes: one typed function and one YAML each, composed from the floors below."""
 
 from distillir.recipes.alone import encode_alone, evaluate_alone, index_alone
+from distillir.recipes.dense import DenseRun, open_dense_retriever, run_dense
+from distillir.recipes.dense_recipe import DenseRecipe, is_dense, read_dense_recipe
 from distillir.recipes.method import Method, preset, presets
-from distillir.recipes.opening import open_retriever
+from distillir.recipes.opening import open_any, open_retriever
 from distillir.recipes.recipe import SparseRecipe, read_recipe
 from distillir.recipes.sparse import SparseRun, run_sparse
 from distillir.recipes.starter import write_recipe
 
 __all__ = [
+    "DenseRecipe",
+    "DenseRun",
     "Method",
     "SparseRecipe",
     "SparseRun",
     "encode_alone",
     "evaluate_alone",
     "index_alone",
+    "is_dense",
+    "open_any",
+    "open_dense_retriever",
     "open_retriever",
     "preset",
     "presets",
+    "read_dense_recipe",
     "read_recipe",
+    "run_dense",
     "run_sparse",
     "write_recipe",
 ]

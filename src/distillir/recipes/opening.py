@@ -8,11 +8,13 @@ from pathlib import Path
 from distillir.data import Corpus
 from distillir.errors import DataError
 from distillir.index import open_index
+from distillir.recipes.dense import open_dense_retriever
+from distillir.recipes.dense_recipe import is_dense, read_dense_recipe
 from distillir.recipes.recipe import SparseRecipe, read_recipe
 from distillir.recipes.stages import mark_of
 from distillir.recipes.systems import gated
 from distillir.recipes.workshop import SAVED
-from distillir.search import Retriever
+from distillir.search import DenseRetriever, Retriever
 from distillir.students import SparseStudent, resolve
 from distillir.students.checkpoint import is_student
 
@@ -26,6 +28,8 @@ def open_retriever(source: str | Path) -> Retriever:
         DataError: no such folder, or a run that has no index yet.
     """
     source = Path(source)
+    if _dense(source):
+        raise DataError(source, "a dense run", cure="open it with open_dense_retriever or open_any")
     recipe = read_recipe(source) if source.suffix in RECIPES else None
     out = source if recipe is None else recipe.out
     if not mark_of(out, "index").is_file():
@@ -36,6 +40,21 @@ def open_retriever(source: str | Path) -> Retriever:
         )
     student = _student(out)
     return Retriever(student, open_index(out / "index", dim=student.dim), Corpus.open(out / "corpus.arrow"))
+
+
+def open_any(source: str | Path) -> Retriever | DenseRetriever:
+    """The retriever of a run, sparse or dense; see `open_retriever` and `open_dense_retriever`."""
+    source = Path(source)
+    if not _dense(source):
+        return open_retriever(source)
+    return open_dense_retriever(read_dense_recipe(source).out if source.suffix in RECIPES else source)
+
+
+def _dense(source: Path) -> bool:
+    if source.suffix in RECIPES:
+        return is_dense(source)
+    saved = source / SAVED
+    return saved.is_file() and json.loads(saved.read_text(encoding="utf-8")).get("student") == "dense"
 
 
 def _student(out: Path) -> SparseStudent:

@@ -100,6 +100,8 @@ def read_recipe(path: str | Path) -> SparseRecipe:
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: no recipe, it holds no option", "compare with the recipe in the README")
+    if content.get("student") == "dense":
+        raise ConfigError(f"{path}: a dense recipe, which has no such stage by itself", f"run `distillir train {path}`")
     try:
         recipe = SparseRecipe.model_validate(content)
     except ValidationError as error:

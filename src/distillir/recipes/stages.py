@@ -62,7 +62,7 @@ def documents_of(
             "document_length": encoder.settings.document_length,
         }
     )
-    if not _says(mark, told):
+    if not says(mark, told):
         if folder.exists():
             stages.say(f"{name}: documents or encoder changed, encoding anew")
             shutil.rmtree(folder)
@@ -79,7 +79,7 @@ def joined(own: SparseVectors, others: SparseVectors, folder: Path) -> SparseVec
     """Two stores as one: the rows of `own`, then those of `others` under ids that cannot be mistaken for them."""
     meta = {"encoder": own.meta["encoder"], "parts": [own.fingerprint, others.fingerprint]}
     mark, told = mark_of(folder.parent, "joined"), json.dumps(meta)
-    if not _says(mark, told):
+    if not says(mark, told):
         shutil.rmtree(folder, ignore_errors=True)
         write_text(mark, told)
     with SparseVectorsWriter(folder, own.dim, own.dtype, meta=meta) as writer:
@@ -102,18 +102,18 @@ def trained(
 ) -> tuple[SparseStudent, TrainResult]:
     """The student in `out/student`, trained unless it was made from exactly this."""
     method, settings, training = recipe.chosen_method(), recipe.student_settings(), recipe.train_settings()
-    told = _told(
+    told = told_by(
         method=method.model_dump(),
         student=asdict(settings),
         training=asdict(training),
         train=labelled.digest(),
-        dev=[_context(c) for c in bed.contexts],
+        dev=[context_facts(c) for c in bed.contexts],
         documents=documents.fingerprint,
         searched=[vectors.fingerprint for vectors in bed.documents.values()],
         start=encoder.fingerprint(),
     )
     folder, mark, checkpoints = recipe.out / "student", mark_of(recipe.out, "student"), recipe.out / "checkpoints"
-    done = _read(mark)
+    done = read_mark(mark)
     if done.get("made_from") == told and is_student(folder):
         result = done["result"]
         stages.say(f"student of {result['steps']} steps reused")
@@ -122,7 +122,7 @@ def trained(
     mark.unlink(missing_ok=True)
     started = checkpoints / "made_from.txt"
     if checkpoints.exists():
-        if _says(started, told):
+        if says(started, told):
             stages.say("training goes on from its last checkpoint, if it left one")
         else:
             stages.say("settings or data changed: training starts anew")
@@ -148,7 +148,7 @@ def trained(
 def indexed(out: Path, engine: str, documents: SparseVectors, stages: Stages) -> None:
     """The index in `out/index`, built unless it holds exactly these documents."""
     told, mark = f"{engine} {documents.fingerprint}", mark_of(out, "index")
-    if _says(mark, told):
+    if says(mark, told):
         stages.say(f"index of {len(documents):,} documents reused")
         return
     mark.unlink(missing_ok=True)  # first: a half-built index must not stand under an old mark
@@ -165,17 +165,21 @@ def with_source(contexts: Sequence[Context], path: Path) -> list[Context]:
     return [c if c.source else replace(c, source=path.name) for c in contexts]
 
 
-def _says(mark: Path, told: str) -> bool:
+def says(mark: Path, told: str) -> bool:
+    """Whether a mark says exactly this."""
     return mark.is_file() and mark.read_text(encoding="utf-8") == told
 
 
-def _read(mark: Path) -> Mapping[str, Any]:
+def read_mark(mark: Path) -> Mapping[str, Any]:
+    """What a mark holds; nothing where there is none."""
     return json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
 
 
-def _told(**facts: object) -> str:
+def told_by(**facts: object) -> str:
+    """Hash of the facts that a result was made from."""
     return hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()
 
 
-def _context(context: Context) -> list[object]:
+def context_facts(context: Context) -> list[object]:
+    """What of a context a training or a selection depends on."""
     return [context.id, context.conversation.messages(), dict(context.relevant)]

@@ -65,7 +65,7 @@ class Workshop:
             DataError: a split of which no relevant document is in the corpus.
         """
         corpus, _ = self.documents
-        return {name: _judged(self.recipe.splits()[name], found, corpus) for name, found in self.contexts.items()}
+        return {name: judged_counts(self.recipe.splits()[name], found, corpus) for name, found in self.contexts.items()}
 
 
 @contextmanager
@@ -105,7 +105,8 @@ def _check_disjoint(contexts: dict[str, list[Context]]) -> None:
                 raise ConfigError(f"context {both[0]!r} is in both {one} and {other}", "give each context its own id")
 
 
-def _judged(path: Path, contexts: Sequence[Context], corpus: Corpus) -> dict[str, int]:
+def judged_counts(path: Path, contexts: Sequence[Context], corpus: Corpus) -> dict[str, int]:
+    """Counts of one split; dev and test need something to be measured by."""
     judged = [c for c in contexts if c.relevant]
     held = [c for c in judged if any(d in corpus for d in c.relevant)]
     if judged and not held:

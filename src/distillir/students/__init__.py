@@ -1,5 +1,6 @@
 """Students: what is trained, how it is saved, and what it makes of a batch."""
 
+from distillir.students.dense import DenseSettings, DenseStudent
 from distillir.students.origins import TermOrigin, by_turn, term_origins
 from distillir.students.packaged import PACKAGED, SPLADE_TINY, resolve
 from distillir.students.sparse import SparseSettings, SparseStudent
@@ -7,6 +8,8 @@ from distillir.students.sparse import SparseSettings, SparseStudent
 __all__ = [
     "PACKAGED",
     "SPLADE_TINY",
+    "DenseSettings",
+    "DenseStudent",
     "SparseSettings",
     "SparseStudent",
     "TermOrigin",
