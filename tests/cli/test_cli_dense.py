@@ -23,7 +23,7 @@ def test_train_takes_dense_recipes_and_reuses_what_is_there(call, trained):
     code, out, err = call("train", trained)
     assert code == 0, err
     assert "reused" in err
-    assert out.splitlines()[-1] == f"next      distillir search {trained.parent / 'run'} QUESTION"
+    assert out.splitlines()[-1] == f'next      distillir search {trained.parent / "run"} "a question"'
 
 
 @pytest.mark.parametrize("source", ["recipe.yaml", "run"])

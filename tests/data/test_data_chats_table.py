@@ -5,7 +5,7 @@ import gzip
 import io
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from distillir.data import read_contexts
@@ -195,6 +195,8 @@ cell = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
 def test_what_the_csv_module_writes_comes_back(tmp_path, texts, delimiter, newline, quoting):
+    # Before Python 3.13 the writer leaves a lone "\r" without quotes, which every reader takes for the end of a row.
+    assume(quoting == csv.QUOTE_ALL or not any("\r" in text for text in texts))
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, delimiter=delimiter, lineterminator=newline, quoting=quoting)
     writer.writerow(["role", "text", "session"])

@@ -21,14 +21,18 @@ def train(
     with interruptible("finished stages are kept in the run folder; the same command goes on from there"):
         from distillir.recipes import is_dense, read_dense_recipe, read_recipe, run_dense, run_sparse
 
+        run: SparseRun | DenseRun
         if is_dense(recipe):
             dense = read_dense_recipe(recipe)
             quiet_loading()
-            finish(run_dense(dense, quiet=quiet), as_json)
-            return
-        chosen = read_recipe(recipe)
-        quiet_loading()
-        finish(run_sparse(chosen, quiet=quiet), as_json)
+            run = run_dense(dense, quiet=quiet)
+        else:
+            sparse = read_recipe(recipe)
+            quiet_loading()
+            run = run_sparse(sparse, quiet=quiet)
+        finish(run, as_json)
+        if not as_json:
+            typer.echo(f'next      distillir search {run.out} "a question"')
 
 
 def finish(run: SparseRun | DenseRun, as_json: bool) -> None:
@@ -39,6 +43,6 @@ def finish(run: SparseRun | DenseRun, as_json: bool) -> None:
         return
     if run.comparison is not None:
         typer.echo(run.comparison.text())
-    typer.echo(f"\nstudent   {run.out / 'student'}\nnext      distillir search {run.out} QUESTION")
+    typer.echo(f"\nstudent   {run.out / 'student'}")
     if run.report is not None:
         typer.echo(f"report    {run.report}")
