@@ -140,7 +140,7 @@ def test_two_writers_and_foreign_folders_are_refused(tmp_path):
     (tmp_path / "other" / "thesis.tex").touch()
     with pytest.raises(VectorsError, match="other files"):
         DenseVectorsWriter(tmp_path / "other", DIM)
-    for wrong in ({"dim": 0}, {"dtype": "int8"}, {"similarity": "euclid"}, {"shard_rows": 0}):
+    for wrong in ({"dim": 0}, {"dtype": "int8"}, {"similarity": "euclid"}, {"shard_rows": 0}, {"meta": {"a": {1}}}):
         with pytest.raises(VectorsError):
             DenseVectorsWriter(tmp_path / "w", **{"dim": DIM, **wrong})
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distillir.errors import VectorsError
-from distillir.vectors.dense_layout import DenseManifest, load_dense_manifest, open_dense_shard
-from distillir.vectors.ids import IdTable
-from distillir.vectors.layout import shard_sha256
+from distillir.vectors.collection import VectorCollection
+from distillir.vectors.dense_layout import DenseManifest
 
 Blocks = Iterable[tuple[int, NDArray[np.float32]]]  # (position of the first row, rows)
 _BLOCK = 1 << 14  # rows scored at a time
 _GROUP = 1 << 10  # queries scored at a time: 64 MiB of scores
 
 
-class DenseVectors:
+class DenseVectors(VectorCollection[DenseManifest]):
     """N rows of `dim` numbers, each with a string id. Open with `DenseVectors.open`; any number of processes may.
 
     A score is always a plain dot product with a stored row. Under the similarity "cosine" the stored rows have unit
@@ -32,45 +29,11 @@ class DenseVectors:
         meta: what the writer was told about their origin.
     """
 
-    def __init__(self, path: Path, manifest: DenseManifest, shards: Sequence[dict[str, NDArray[Any]]]) -> None:
-        self.path = path
-        self.ids: Sequence[str] = (table := IdTable())
-        self.meta: dict[str, Any] = dict(manifest.meta)
-        self._table = table
-        self._manifest = manifest
-        self._shards = list(shards)
-        self._starts = np.cumsum([0, *(shard.rows for shard in manifest.shards)])
-        for shard in self._shards:
-            table.add(shard["ids"], shard["id_offsets"], shard["id_hashes"])
+    _row_arrays = ("vectors",)
 
     @classmethod
-    def open(cls, path: str | Path, *, partial: bool = False) -> DenseVectors:
-        """Open a finished store; with `partial`, also one whose writer has not closed it.
-
-        Raises:
-            VectorsError: missing, unfinished, or a shard that is missing, truncated or of another shape.
-        """
-        folder = Path(path)
-        manifest = load_dense_manifest(folder)
-        if not manifest.complete and not partial:
-            raise VectorsError(
-                f"{folder} is unfinished: {manifest.rows} rows so far",
-                "run the same encoding again, it continues; or open it with partial=True",
-            )
-        return cls(folder, manifest, [open_dense_shard(folder, manifest, shard) for shard in manifest.shards])
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    @property
-    def dim(self) -> int:
-        """Width of the vectors."""
-        return self._manifest.dim
-
-    @property
-    def dtype(self) -> str:
-        """Type of the stored numbers; every method returns float32."""
-        return self._manifest.dtype
+    def _load_manifest(cls, folder: Path) -> DenseManifest:
+        return DenseManifest.load(folder)
 
     @property
     def similarity(self) -> str:
@@ -82,49 +45,13 @@ class DenseVectors:
         """Which encoder the rows come from; empty where nobody said."""
         return str(self.meta.get("encoder", ""))
 
-    @property
-    def complete(self) -> bool:
-        """Whether the writer closed the store."""
-        return self._manifest.complete
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever rows are added; read from the manifest without touching the rows."""
-        return self._manifest.fingerprint
-
-    def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """(R,) row of each id, -1 where it is not here."""
-        return self._table.find(ids)
-
-    def position(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """(R,) row of each id.
-
-        Raises:
-            VectorsError: naming the first id that is not here.
-        """
-        found = self.find(ids)
-        if len(found) and found.min() < 0:
-            raise VectorsError(
-                f"no vector has the id {ids[int(np.argmin(found))]!r} in {self.path} ({len(self)} rows)",
-                "encode it, or check that ids and vectors are of the same collection",
-            )
-        return found
-
     def gather(self, positions: ArrayLike) -> NDArray[np.float32]:
         """(R, dim) the named rows in the named order, repeats allowed; reads those rows only.
 
         Raises:
             VectorsError: a position that is not an integer in [0, N).
         """
-        rows = np.asarray(positions)
-        if rows.size == 0:
-            return np.empty((0, self.dim), np.float32)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise VectorsError(f"positions of shape {rows.shape} and type {rows.dtype}", "give a list of integers")
-        if rows.min() < 0 or rows.max() >= len(self):
-            raise VectorsError(f"positions {rows.min()} to {rows.max()} in {len(self)} rows", "ask for rows that exist")
-        rows = rows.astype(np.int64)
-        owner = np.searchsorted(self._starts, rows, side="right") - 1
+        rows, owner = self._located(positions)
         out = np.empty((len(rows), self.dim), np.float32)
         for shard in np.unique(owner).tolist():
             here = owner == shard
@@ -155,29 +82,6 @@ class DenseVectors:
         if k < 1:
             raise VectorsError(f"k is {k}", "ask for at least one row")
         return nearest_in(self.blocks, asked, min(k, len(self)))
-
-    def digest(self) -> str:
-        """SHA-256 of dim, type, ids and rows; the same however the rows were cut into shards."""
-        streams = {name: hashlib.sha256() for name in ("ids", "lengths", "vectors")}
-        for shard in self._shards:
-            streams["ids"].update(shard["ids"].data)
-            streams["lengths"].update(np.diff(shard["id_offsets"]).data)
-            streams["vectors"].update(shard["vectors"].reshape(-1).view(np.uint8).data)
-        head = f"{self.dim} {self.dtype} {self.similarity} {len(self)}"
-        return hashlib.sha256(" ".join([head, *(s.hexdigest() for s in streams.values())]).encode()).hexdigest()
-
-    def verify(self) -> None:
-        """Read everything and compare it with the hashes taken when it was written.
-
-        Raises:
-            VectorsError: naming the first damaged shard.
-        """
-        for shard, arrays in zip(self._manifest.shards, self._shards, strict=True):
-            flat = {**arrays, "vectors": arrays["vectors"].reshape(-1)}
-            if shard_sha256(flat) != shard.sha256:
-                raise VectorsError(
-                    f"{self.path / shard.name} has changed since it was written", "restore it, or encode again"
-                )
 
 
 def checked_queries(queries: ArrayLike, dim: int) -> NDArray[np.float32]:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distillir.errors import VectorsError
-from distillir.vectors.dense_layout import (
-    DenseManifest,
-    DenseShard,
-    Similarity,
-    load_dense_manifest,
-    open_dense_shard,
-)
-from distillir.vectors.files import FolderLock, disk_errors, publish_folder, save_array
-from distillir.vectors.ids import IdTable, pack_ids
-from distillir.vectors.layout import LOCK, MANIFEST, shard_sha256
+from distillir.vectors.dense_layout import DenseManifest, Similarity
+from distillir.vectors.layout import Arrays
+from distillir.vectors.shards import ShardWriter
 
 
-class DenseVectorsWriter:
+class DenseVectorsWriter(ShardWriter[DenseManifest, NDArray[Any]]):
     """Appends rows to a store, creating it, or continuing after the last committed shard.
 
     Usage::
@@ -58,41 +48,7 @@ class DenseVectorsWriter:
         shard_rows: int = 16_384,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        if shard_rows < 1:
-            raise VectorsError(f"shard_rows is {shard_rows}", "use at least 1")
-        self.path = Path(path)
-        self._shard_rows = shard_rows
-        wanted = DenseManifest(dim, dtype, similarity, json.loads(json.dumps(dict(meta or {}), allow_nan=False)))
-        with disk_errors(self.path, "nothing was written"):
-            fresh = not (self.path / MANIFEST).exists()
-            self.path.mkdir(parents=True, exist_ok=True)
-            if fresh and any(not item.name.startswith(".") for item in self.path.iterdir()):
-                raise VectorsError(f"{self.path} holds other files", "choose an empty folder")
-            self._lock = FolderLock(self.path / LOCK)
-        try:
-            self._manifest = self._recover(wanted)
-        except BaseException:
-            self._lock.release()
-            raise
-        self._table = IdTable()
-        for shard in self._manifest.shards:
-            arrays = open_dense_shard(self.path, self._manifest, shard)
-            self._table.add(arrays["ids"], arrays["id_offsets"], arrays["id_hashes"])
-        self._parts: list[NDArray[Any]] = []
-        self._ids: list[str] = []
-        self._known: set[str] = set()
-
-    @property
-    def committed(self) -> int:
-        """Rows that survive a crash."""
-        return self._manifest.rows
-
-    def __len__(self) -> int:
-        return self.committed + len(self._ids)
-
-    def has(self, row_id: str) -> bool:
-        """Whether an id was appended, in this run or before it."""
-        return row_id in self._known or bool(self._table.find([row_id])[0] >= 0)
+        super().__init__(DenseManifest, path, shard_rows, meta, dim=dim, dtype=dtype, similarity=similarity)
 
     def append(self, ids: Sequence[str], rows: ArrayLike) -> None:
         """Add (R, dim) rows; they are committed whenever a shard is full.
@@ -102,60 +58,10 @@ class DenseVectorsWriter:
                 row of zeros under "cosine", an id given twice, a full disk. Nothing of a refused batch is added; after
                 a full disk open a new writer to continue.
         """
-        if self._lock.released:
-            raise VectorsError(f"{self.path} is closed", "open a new writer to append")
+        self._refuse_closed()
         stored = self._stored(ids, np.asarray(rows))
         self._refuse_repeats(ids)
-        self._parts.append(stored)
-        self._ids.extend(ids)
-        self._known.update(ids)
-        while len(self._ids) >= self._shard_rows:
-            self._commit()
-
-    def flush(self) -> None:
-        """Commit what is in memory, as a shorter shard."""
-        if self._ids:
-            self._commit()
-
-    def close(self) -> None:
-        """Commit the rest and mark the store complete; closing twice is harmless."""
-        if self._lock.released:
-            return
-        if self._ids:
-            self._commit(complete=True)
-        elif not self._manifest.complete:
-            self._publish(self._manifest.shards, complete=True)
-        self._lock.release()
-
-    def __enter__(self) -> DenseVectorsWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._lock.release()
-
-    def _recover(self, wanted: DenseManifest) -> DenseManifest:
-        with disk_errors(self.path, "nothing was written"):
-            if not (self.path / MANIFEST).exists():
-                wanted.save(self.path)
-                return wanted
-            stored = load_dense_manifest(self.path)
-            for name in ("dim", "dtype", "similarity", "meta"):
-                here, given = getattr(stored, name), getattr(wanted, name)
-                if here != given:
-                    raise VectorsError(
-                        f"{self.path} was written with {name} {here!r}, not {given!r}",
-                        "continue with the same settings, or choose another folder",
-                    )
-            named = {shard.name for shard in stored.shards}
-            for item in self.path.iterdir():
-                if item.name.startswith(".tmp-shard") or (item.name.startswith("shard-") and item.name not in named):
-                    shutil.rmtree(item)
-            return stored
+        self._keep(ids, stored)
 
     def _stored(self, ids: Sequence[str], rows: NDArray[Any]) -> NDArray[Any]:
         """Rows as they will lie on the disk."""
@@ -188,46 +94,11 @@ class DenseVectorsWriter:
             )
         return stored
 
-    def _refuse_repeats(self, ids: Sequence[str]) -> None:
-        seen: set[str] = set()
-        for name, old in zip(ids, (self._table.find(ids) >= 0).tolist(), strict=True):
-            if old or name in self._known or name in seen:
-                raise VectorsError(f"the id {name!r} was already appended to {self.path}", "give each row its own id")
-            seen.add(name)
+    def _join(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate(parts)
 
-    def _commit(self, *, complete: bool = False) -> None:
-        try:
-            self._write_shard(complete=complete)
-        except BaseException:
-            self._lock.release()  # what is on disk is only known to the next writer, which looks and sweeps
-            raise
+    def _cut(self, rows: NDArray[Any], first: int, last: int) -> NDArray[Any]:
+        return rows[first:last]
 
-    def _write_shard(self, *, complete: bool) -> None:
-        everything = np.concatenate(self._parts)
-        cut = min(self._shard_rows, len(self._ids))
-        blob, offsets, hashes = pack_ids(self._ids[:cut])
-        flat = np.ascontiguousarray(everything[:cut]).reshape(-1)
-        arrays = {"vectors": flat, "ids": blob, "id_offsets": offsets, "id_hashes": hashes}
-        name = f"shard-{len(self._manifest.shards):06d}"
-        temporary = self.path / ".tmp-shard"
-        with disk_errors(self.path, f"{self.committed} rows are committed and intact; run again to continue"):
-            try:
-                temporary.mkdir()
-                for key, array in arrays.items():
-                    save_array(temporary / f"{key}.npy", array)
-            except OSError:
-                shutil.rmtree(temporary, ignore_errors=True)  # give the space back
-                raise
-            publish_folder(temporary, self.path / name)
-        shard = DenseShard(name, cut, len(blob), shard_sha256(arrays))
-        self._publish((*self._manifest.shards, shard), complete=complete)
-        self._table.add(blob, offsets, hashes)
-        self._known.difference_update(self._ids[:cut])
-        self._ids, self._parts = self._ids[cut:], [everything[cut:]]
-
-    def _publish(self, shards: tuple[DenseShard, ...], *, complete: bool) -> None:
-        now = self._manifest
-        manifest = DenseManifest(now.dim, now.dtype, now.similarity, now.meta, complete, shards)
-        with disk_errors(self.path, f"{self.committed} rows are committed and intact; run again to continue"):
-            manifest.save(self.path)
-        self._manifest = manifest
+    def _arrays(self, rows: NDArray[Any]) -> Arrays:
+        return {"vectors": np.ascontiguousarray(rows).reshape(-1)}

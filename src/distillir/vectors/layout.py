@@ -1,11 +1,9 @@
-"""The folder of a vector store: a manifest that names its shards, and one folder of .npy files a shard.
+"""The folder of a collection of vectors: a manifest that names its shards, and one folder of .npy files a shard.
 
-    manifest.json             dim, dtype, meta, whether complete, and each shard's rows, nnz, id bytes and sha256
-    shard-000000/indptr.npy   (rows + 1,) int64
-                 indices.npy  (nnz,) uint16 where dim <= 65,536, else int32
-                 values.npy   (nnz,) float16 or float32
-                 ids.npy      (bytes,) uint8, UTF-8; id_offsets.npy (rows + 1,) int64; id_hashes.npy (rows,) uint64
+    manifest.json            dim, dtype, meta, whether complete, and each shard's rows, id bytes and sha256
+    shard-000000/ids.npy     (bytes,) uint8, UTF-8; id_offsets.npy (rows + 1,) int64; id_hashes.npy (rows,) uint64
 
+What else a shard holds, and what else its manifest says, is the kind's own: see `sparse_layout` and `dense_layout`.
 A shard counts from the moment the manifest names it; whatever else lies in the folder is the remains of a crash.
 """
 
@@ -13,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import Field, asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,36 +25,66 @@ from distillir.vectors.files import map_array, read_json, write_json
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
-FORMAT = "distillir.vectors/1"
 DTYPES = ("float16", "float32")
+Arrays = dict[str, NDArray[Any]]  # by the name of their file
 
 
-@dataclass(frozen=True)
-class Shard:
-    """One committed shard."""
+class ShardRecord(Protocol):
+    """What every kind says of one committed shard."""
 
-    name: str
-    rows: int
-    nnz: int
-    id_bytes: int
-    sha256: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def id_bytes(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a store says of itself."""
+S = TypeVar("S", bound=ShardRecord)
+
+
+class CollectionManifest(ABC, Generic[S]):
+    """What a collection says of itself. Each kind is a frozen dataclass of these fields and its own.
+
+    Attributes:
+        format: name and version of the format, the first thing a reader looks at.
+        other_format: the cure where the folder is of another one.
+        dim_is: what `dim` stands for.
+        settings: fields that a continuing writer must agree on, besides meta.
+        shard_type: the kind's `ShardRecord`.
+    """
+
+    format: ClassVar[str]
+    other_format: ClassVar[str]
+    dim_is: ClassVar[str]
+    settings: ClassVar[tuple[str, ...]]
+    shard_type: ClassVar[type[Any]]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     dim: int
     dtype: str
     meta: Mapping[str, Any]
-    complete: bool = False
-    shards: tuple[Shard, ...] = field(default=())
+    complete: bool
+    shards: tuple[S, ...]
 
     def __post_init__(self) -> None:
         if isinstance(self.dim, bool) or not isinstance(self.dim, int) or not 0 < self.dim < 2**31:
-            raise VectorsError(f"dim is {self.dim!r}", "give the vocabulary size, a positive integer")
-        if self.dtype not in DTYPES:
-            raise VectorsError(f"dtype is {self.dtype!r}", f"choose one of {', '.join(DTYPES)}")
+            raise VectorsError(f"dim is {self.dim!r}", f"give {self.dim_is}, a positive integer")
+        self._check_choice("dtype", DTYPES)
+
+    def _check_choice(self, name: str, known: tuple[str, ...]) -> None:
+        if getattr(self, name) not in known:
+            raise VectorsError(f"{name} is {getattr(self, name)!r}", f"choose one of {', '.join(known)}")
+
+    @abstractmethod
+    def row_types(self, shard: S) -> dict[str, tuple[str, int]]:
+        """Name, type and length of each array that holds a shard's rows, ids apart."""
+
+    @abstractmethod
+    def record(self, name: str, rows: int, arrays: Arrays) -> S:
+        """The record of a shard of these arrays."""
 
     @property
     def rows(self) -> int:
@@ -63,69 +92,57 @@ class Manifest:
         return sum(shard.rows for shard in self.shards)
 
     @property
-    def nnz(self) -> int:
-        """Stored entries of all shards."""
-        return sum(shard.nnz for shard in self.shards)
-
-    @property
-    def index_dtype(self) -> str:
-        """Type of the stored dimensions."""
-        return "uint16" if self.dim <= 2**16 else "int32"
-
-    @property
     def fingerprint(self) -> str:
         """Changes with any change of the rows or of how they are cut into shards; costs nothing to know."""
-        return hashlib.sha256(json.dumps([self.dim, self.dtype, [s.sha256 for s in self.shards]]).encode()).hexdigest()
+        held = [*(getattr(self, name) for name in self.settings), [shard.sha256 for shard in self.shards]]
+        return hashlib.sha256(json.dumps(held).encode()).hexdigest()
 
-    def shard_types(self, shard: Shard) -> dict[str, tuple[str, int]]:
-        """Name, type and length of each array of a shard."""
-        return {
-            "indptr": ("int64", shard.rows + 1),
-            "indices": (self.index_dtype, shard.nnz),
-            "values": (self.dtype, shard.nnz),
+    def save(self, folder: Path) -> None:
+        """Write the manifest as a whole."""
+        write_json(folder / MANIFEST, {"format": self.format, **asdict(self)})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The manifest of a folder.
+
+        Raises:
+            VectorsError: there is none, or it is damaged or of another format.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise VectorsError(
+                f"{folder} holds no vectors: {MANIFEST} is missing", "check the path, or encode the collection"
+            )
+        content = read_json(path)
+        found = content.pop("format", None)
+        if found != cls.format:
+            raise VectorsError(f"{path} has format {found!r}, not {cls.format!r}", cls.other_format)
+        build: Callable[..., Self] = cls
+        try:
+            shards = tuple(cls.shard_type(**shard) for shard in content.pop("shards"))
+            return build(shards=shards, **content)
+        except (TypeError, KeyError) as error:
+            raise VectorsError(f"{path} lacks or adds a field: {error}", "restore it, or encode again") from error
+
+    def open_shard(self, folder: Path, shard: S) -> Arrays:
+        """The arrays of a shard, memory-mapped; sizes and types are checked, contents are not read."""
+        types = {
+            **self.row_types(shard),
             "ids": ("uint8", shard.id_bytes),
             "id_offsets": ("int64", shard.rows + 1),
             "id_hashes": ("uint64", shard.rows),
         }
-
-    def save(self, folder: Path) -> None:
-        """Write the manifest as a whole."""
-        write_json(folder / MANIFEST, {"format": FORMAT, **asdict(self)})
+        return {name: map_array(folder / shard.name / f"{name}.npy", *types[name]) for name in types}
 
 
-def load_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder.
-
-    Raises:
-        VectorsError: there is none, or it is damaged or of another format.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise VectorsError(
-            f"{folder} holds no vectors: {MANIFEST} is missing", "check the path, or encode the collection"
-        )
-    content = read_json(path)
-    found = content.pop("format", None)
-    if found != FORMAT:
-        raise VectorsError(f"{path} has format {found!r}, not {FORMAT!r}", "encode again with this version")
-    try:
-        shards = tuple(Shard(**shard) for shard in content.pop("shards"))
-        return Manifest(shards=shards, **content)
-    except (TypeError, KeyError) as error:
-        raise VectorsError(f"{path} lacks or adds a field: {error}", "restore it, or encode again") from error
-
-
-def open_shard(folder: Path, manifest: Manifest, shard: Shard) -> dict[str, NDArray[Any]]:
-    """The arrays of a shard, memory-mapped; sizes and types are checked, contents are not read."""
-    types = manifest.shard_types(shard)
-    return {name: map_array(folder / shard.name / f"{name}.npy", *types[name]) for name in types}
+M = TypeVar("M", bound=CollectionManifest[Any])
 
 
 def shard_sha256(arrays: Mapping[str, NDArray[Any]]) -> str:
     """Hash of everything a shard holds."""
     total = hashlib.sha256()
     for name in sorted(arrays):
-        data = np.ascontiguousarray(arrays[name])
+        data = np.ascontiguousarray(arrays[name]).reshape(-1)
         total.update(f"{name} {data.dtype.str} {len(data)};".encode())
         total.update(data.view(np.uint8).data)
     return total.hexdigest()
