@@ -273,3 +273,16 @@ def test_kill_minus_nine_then_resume_gives_the_same_store(tmp_path):
 @pytest.mark.slow
 def test_twenty_kills_then_resume_gives_the_same_store(tmp_path):
     kill_and_resume(tmp_path, kills=20)
+
+
+def test_a_damaged_shard_ends_the_resume_and_lets_the_folder_go(tmp_path):
+    with open_writer(tmp_path / "v") as writer:
+        writer.append(names_of(0, 10), rows_of(0, 10))
+    file = tmp_path / "v" / "shard-000000" / "ids.npy"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    with pytest.raises(VectorsError, match="bytes instead of"):
+        open_writer(tmp_path / "v")
+    file.write_bytes(whole)
+    with open_writer(tmp_path / "v") as writer:
+        assert writer.committed == 10

@@ -53,13 +53,13 @@ class ShardWriter(ABC, Generic[M, R]):
             self._lock = FolderLock(self.path / LOCK)
         try:
             self._manifest = self._recover(wanted)
+            self._table = IdTable()
+            for shard in self._manifest.shards:
+                arrays = self._manifest.open_shard(self.path, shard)
+                self._table.add(arrays["ids"], arrays["id_offsets"], arrays["id_hashes"])
         except BaseException:
             self._lock.release()
             raise
-        self._table = IdTable()
-        for shard in self._manifest.shards:
-            arrays = self._manifest.open_shard(self.path, shard)
-            self._table.add(arrays["ids"], arrays["id_offsets"], arrays["id_hashes"])
         self._parts: list[R] = []
         self._ids: list[str] = []
         self._known: set[str] = set()
