@@ -7,7 +7,6 @@ from typing import Any
 
 from sentence_transformers.base.modules.input_module import InputModule
 
-from distillir.errors import ModelError
 from distillir.students.dense import DenseStudent
 from distillir.students.dense_checkpoint import load_dense_student, write_dense_files
 from distillir.students.st_module import ConversationSplade
@@ -32,19 +31,6 @@ class ConversationEncoder(ConversationSplade):
         write_dense_files(self.student, Path(output_path))
 
     @classmethod
-    def load(  # type: ignore[override]
-        cls,
-        model_name_or_path: str,
-        subfolder: str = "",
-        token: bool | str | None = None,
-        cache_folder: str | None = None,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        **_: Any,
-    ) -> ConversationEncoder:
-        """Read them back, from a folder or a model id."""
-        where = (subfolder, token, cache_folder, revision, local_files_only)
-        folder = cls.load_dir_path(model_name_or_path, *where)
-        if folder is None:
-            raise ModelError(f"{model_name_or_path}: no such checkpoint", "give a folder or a model id")
-        return cls(load_dense_student(folder))
+    def opened(cls, folder: str) -> DenseStudent:  # type: ignore[override]
+        """The dense student of a folder."""
+        return load_dense_student(folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sentence_transformers.base.modules.input_module import InputModule
 from torch import Tensor
@@ -95,10 +95,15 @@ class ConversationSplade(InputModule):
         revision: str | None = None,
         local_files_only: bool = False,
         **_: Any,
-    ) -> ConversationSplade:
+    ) -> Self:
         """Read them back, from a folder or a model id."""
         where = (subfolder, token, cache_folder, revision, local_files_only)
         folder = cls.load_dir_path(model_name_or_path, *where)
         if folder is None:
             raise ModelError(f"{model_name_or_path}: no such checkpoint", "give a folder or a model id")
-        return cls(load_student(folder))
+        return cls(cls.opened(folder))
+
+    @classmethod
+    def opened(cls, folder: str) -> SparseStudent:
+        """The sparse student of a folder."""
+        return load_student(folder)
