@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from distillir.errors import ConfigError
 from distillir.recipes.assemble import build_draw
 from distillir.recipes.dense_fit import UNTRAINED, build_dense_objective
-from distillir.recipes.method import Method, explain, is_path
-from distillir.recipes.recipe import SparseRecipe
+from distillir.recipes.method import Method
+from distillir.recipes.recipe import SparseRecipe, options_in, recipe_of
 from distillir.recipes.yaml_file import read_yaml
 from distillir.rendering import RenderSettings
 from distillir.sampling.candidates import check_gold_policy
@@ -118,20 +118,4 @@ def read_dense_recipe(path: str | Path) -> DenseRecipe:
     Raises:
         ConfigError: unreadable, an unknown key, or a value of the wrong kind.
     """
-    path = Path(path)
-    content = read_yaml(path)
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: no recipe, it holds no option", "compare with the recipe in the README")
-    try:
-        recipe = DenseRecipe.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {explain(error)}", "compare with the recipe in the README") from error
-    base = path.parent
-    moved: dict[str, Any] = {name: base / value for name, value in recipe if isinstance(value, Path)}
-    if (base / recipe.model).is_dir():
-        moved["model"] = str((base / recipe.model).resolve())
-    if isinstance(recipe.method, str) and is_path(recipe.method):
-        moved["method"] = str(base / recipe.method)
-    recipe = recipe.model_copy(update=moved)
-    recipe.check()
-    return recipe
+    return recipe_of(DenseRecipe, options_in(path), path)

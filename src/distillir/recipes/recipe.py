@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -17,6 +17,8 @@ from distillir.recipes.yaml_file import read_yaml
 from distillir.rendering import RenderSettings
 from distillir.students import SparseSettings
 from distillir.training import TrainSettings
+
+R = TypeVar("R", bound="SparseRecipe")
 
 
 class SparseRecipe(Strict):
@@ -96,14 +98,40 @@ def read_recipe(path: str | Path) -> SparseRecipe:
     Raises:
         ConfigError: unreadable, an unknown key, or a value of the wrong kind.
     """
+    content = options_in(path)
+    if content.get("student") == "dense":
+        path = Path(path)
+        raise ConfigError(f"{path}: a dense recipe, which has no such stage by itself", f"run `distillir train {path}`")
+    return recipe_of(SparseRecipe, content, path)
+
+
+def options_in(path: str | Path) -> dict[str, Any]:
+    """Options of a recipe file, as written.
+
+    Raises:
+        ConfigError: unreadable, or something else than options.
+    """
     path = Path(path)
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: no recipe, it holds no option", "compare with the recipe in the README")
-    if content.get("student") == "dense":
-        raise ConfigError(f"{path}: a dense recipe, which has no such stage by itself", f"run `distillir train {path}`")
+    return content
+
+
+def recipe_of(kind: type[R], content: Mapping[str, Any], path: str | Path) -> R:
+    """The checked recipe of some options; relative paths are relative to the file they were read from.
+
+    Args:
+        kind: class of the recipe.
+        content: its options.
+        path: of the file.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong kind.
+    """
+    path = Path(path)
     try:
-        recipe = SparseRecipe.model_validate(content)
+        recipe = kind.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}", "compare with the recipe in the README") from error
     base = path.parent
