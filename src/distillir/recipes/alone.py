@@ -10,10 +10,10 @@ from typing import Any
 from distillir.errors import ConfigError
 from distillir.evaluation import Comparison, write_report
 from distillir.labels import LabelStore
+from distillir.recipes.marks import file_digest
 from distillir.recipes.recipe import SparseRecipe
 from distillir.recipes.record import commit, versions
 from distillir.recipes.sparse import TITLE
-from distillir.recipes.stages import file_digest
 from distillir.recipes.stored import through_store
 from distillir.recipes.tested import tested
 from distillir.recipes.workshop import at_work

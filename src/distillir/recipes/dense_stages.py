@@ -13,10 +13,10 @@ from distillir.errors import VectorsError
 from distillir.recipes.dense_fit import DenseLabelled, fit_dense
 from distillir.recipes.dense_measure import DenseTestBed, dense_conversation
 from distillir.recipes.dense_recipe import DenseRecipe
+from distillir.recipes.marks import context_facts, file_digest, mark_of, says, told_by, write_text
 from distillir.recipes.progress import Stages
-from distillir.recipes.stages import context_facts, file_digest, mark_of, read_mark, says, told_by, write_text
+from distillir.recipes.train_once import train_once
 from distillir.students import resolve
-from distillir.students.checkpoint import is_student
 from distillir.students.dense import DenseStudent
 from distillir.training import TrainResult
 from distillir.vectors.dense import DenseVectors
@@ -117,36 +117,23 @@ def dense_trained(
         documents=documents.fingerprint,
         start=encoder.fingerprint(),
     )
-    folder, mark, checkpoints = recipe.out / "student", mark_of(recipe.out, "student"), recipe.out / "checkpoints"
-    done = read_mark(mark)
-    if done.get("made_from") == told and is_student(folder):
-        result = done["result"]
-        stages.say(f"student of {result['steps']} steps reused")
-        student = DenseStudent.from_pretrained(folder)
-        return student, TrainResult(**{**result, "history": tuple(map(tuple, result["history"]))})
-    mark.unlink(missing_ok=True)
-    started = checkpoints / "made_from.txt"
-    if checkpoints.exists():
-        if says(started, told):
-            stages.say("training goes on from its last checkpoint, if it left one")
-        else:
-            stages.say("settings or data changed: training starts anew")
-            shutil.rmtree(checkpoints)
-    write_text(started, told)
-    student, result = fit_dense(
-        resolve(recipe.model),
-        labelled,
-        documents,
-        method,
-        settings,
-        training,
-        evaluate=lambda student: bed.figure(dense_conversation(student)),
-        folder=checkpoints,
-        watch=stages.training(),
+    return train_once(
+        recipe.out,
+        told,
+        stages,
+        reopen=DenseStudent.from_pretrained,
+        fit=lambda checkpoints: fit_dense(
+            resolve(recipe.model),
+            labelled,
+            documents,
+            method,
+            settings,
+            training,
+            evaluate=lambda student: bed.figure(dense_conversation(student)),
+            folder=checkpoints,
+            watch=stages.training(),
+        ),
     )
-    student.save(folder)
-    write_text(mark, json.dumps({"made_from": told, "result": asdict(result)}))
-    return student, result
 
 
 def index_folder(out: Path, vectors: DenseVectors) -> None:

@@ -10,8 +10,8 @@ from distillir.errors import DataError
 from distillir.index import open_index
 from distillir.recipes.dense import open_dense_retriever
 from distillir.recipes.dense_recipe import is_dense, read_dense_recipe
+from distillir.recipes.marks import mark_of
 from distillir.recipes.recipe import SparseRecipe, read_recipe
-from distillir.recipes.stages import mark_of
 from distillir.recipes.systems import gated
 from distillir.recipes.workshop import SAVED
 from distillir.search import DenseRetriever, Retriever

@@ -18,10 +18,11 @@ from distillir.evaluation import Comparison, write_report
 from distillir.labels import LabelStore
 from distillir.recipes.audited import audited
 from distillir.recipes.fit import Labelled, drawable, label
+from distillir.recipes.marks import file_digest, write_text
 from distillir.recipes.measure import TestBed
 from distillir.recipes.recipe import SparseRecipe
 from distillir.recipes.record import run_record
-from distillir.recipes.stages import file_digest, joined, trained, write_text
+from distillir.recipes.stages import joined, trained
 from distillir.recipes.stored import through_store
 from distillir.recipes.tested import tested
 from distillir.recipes.workshop import Workshop, at_work

@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from distillir.data import Context, Corpus
-from distillir.data.files import replacing
 from distillir.encoding import encode_corpus
 from distillir.index import create_index, fill
 from distillir.recipes.documents import corpus_of
 from distillir.recipes.fit import Labelled, fit
+from distillir.recipes.marks import context_facts, file_digest, mark_of, says, told_by, write_text
 from distillir.recipes.measure import TestBed
 from distillir.recipes.progress import Stages
 from distillir.recipes.recipe import SparseRecipe
 from distillir.recipes.systems import conversation
+from distillir.recipes.train_once import train_once
 from distillir.students import SparseStudent, resolve
-from distillir.students.checkpoint import is_student
 from distillir.training import TrainResult
 from distillir.vectors import SparseVectors, SparseVectorsWriter
 from distillir.vectors.layout import MANIFEST
-
-MARKS = "made_from"  # folder of the marks, apart from whatever else lies in a run folder
-
-
-def mark_of(out: Path, stage: str) -> Path:
-    """Where a finished stage says what it was made from."""
-    return out / MARKS / f"{stage}.json"
-
-
-def write_text(path: Path, content: str) -> None:
-    """Replace a file as a whole."""
-    with replacing(path) as temporary:
-        temporary.write_text(content, encoding="utf-8")
-
-
-def file_digest(path: Path) -> str:
-    """Hash of a file's bytes, 12 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def documents_of(
@@ -112,37 +91,24 @@ def trained(
         searched=[vectors.fingerprint for vectors in bed.documents.values()],
         start=encoder.fingerprint(),
     )
-    folder, mark, checkpoints = recipe.out / "student", mark_of(recipe.out, "student"), recipe.out / "checkpoints"
-    done = read_mark(mark)
-    if done.get("made_from") == told and is_student(folder):
-        result = done["result"]
-        stages.say(f"student of {result['steps']} steps reused")
-        student = SparseStudent.from_pretrained(folder)
-        return student, TrainResult(**{**result, "history": tuple(map(tuple, result["history"]))})
-    mark.unlink(missing_ok=True)
-    started = checkpoints / "made_from.txt"
-    if checkpoints.exists():
-        if says(started, told):
-            stages.say("training goes on from its last checkpoint, if it left one")
-        else:
-            stages.say("settings or data changed: training starts anew")
-            shutil.rmtree(checkpoints)
-    write_text(started, told)
-    student, result = fit(
-        resolve(recipe.model),
-        labelled,
-        documents,
-        method,
-        settings,
-        training,
-        evaluate=lambda student: bed.figure(conversation(student)),
-        folder=checkpoints,
-        watch=stages.training(),
-        screen=recipe.screen,
+    return train_once(
+        recipe.out,
+        told,
+        stages,
+        reopen=SparseStudent.from_pretrained,
+        fit=lambda checkpoints: fit(
+            resolve(recipe.model),
+            labelled,
+            documents,
+            method,
+            settings,
+            training,
+            evaluate=lambda student: bed.figure(conversation(student)),
+            folder=checkpoints,
+            watch=stages.training(),
+            screen=recipe.screen,
+        ),
     )
-    student.save(folder)
-    write_text(mark, json.dumps({"made_from": told, "result": asdict(result)}))
-    return student, result
 
 
 def indexed(out: Path, engine: str, documents: SparseVectors, stages: Stages) -> None:
@@ -163,23 +129,3 @@ def indexed(out: Path, engine: str, documents: SparseVectors, stages: Stages) ->
 def with_source(contexts: Sequence[Context], path: Path) -> list[Context]:
     """Contexts that name no source are of their file."""
     return [c if c.source else replace(c, source=path.name) for c in contexts]
-
-
-def says(mark: Path, told: str) -> bool:
-    """Whether a mark says exactly this."""
-    return mark.is_file() and mark.read_text(encoding="utf-8") == told
-
-
-def read_mark(mark: Path) -> Mapping[str, Any]:
-    """What a mark holds; nothing where there is none."""
-    return json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
-
-
-def told_by(**facts: object) -> str:
-    """Hash of the facts that a result was made from."""
-    return hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()
-
-
-def context_facts(context: Context) -> list[object]:
-    """What of a context a training or a selection depends on."""
-    return [context.id, context.conversation.messages(), dict(context.relevant)]

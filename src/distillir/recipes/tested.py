@@ -8,10 +8,10 @@ from distillir.data import Context, Corpus, write_qrels, write_run
 from distillir.evaluation import Comparison, Example, SystemResult, compare
 from distillir.index import open_index
 from distillir.recipes.examples import examples
+from distillir.recipes.marks import write_text
 from distillir.recipes.measure import DEPTH, TestBed, one_by_one
 from distillir.recipes.method import Method
 from distillir.recipes.recipe import SparseRecipe
-from distillir.recipes.stages import write_text
 from distillir.recipes.systems import bm25, conversation, gated, last_turn, rewrites
 from distillir.search import Retriever
 from distillir.students import SparseStudent, resolve

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from distillir.data import Context, Corpus, read_contexts
 from distillir.errors import ConfigError, DataError
+from distillir.recipes.marks import write_text
 from distillir.recipes.progress import Stages
 from distillir.recipes.recipe import SparseRecipe
-from distillir.recipes.stages import documents_of, indexed, with_source, write_text
+from distillir.recipes.stages import documents_of, indexed, with_source
 from distillir.students import SparseStudent, resolve
 from distillir.vectors import SparseVectors
 from distillir.vectors.files import FolderLock

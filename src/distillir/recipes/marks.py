@@ -1,0 +1,51 @@
+"""Marks: what each stage of a run folder was made from, so that it is reused while that holds and no longer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distillir.data import Context
+from distillir.data.files import replacing
+
+MARKS = "made_from"  # folder of the marks, apart from whatever else lies in a run folder
+
+
+def mark_of(out: Path, stage: str) -> Path:
+    """Where a finished stage says what it was made from."""
+    return out / MARKS / f"{stage}.json"
+
+
+def says(mark: Path, told: str) -> bool:
+    """Whether a mark says exactly this."""
+    return mark.is_file() and mark.read_text(encoding="utf-8") == told
+
+
+def read_mark(mark: Path) -> Mapping[str, Any]:
+    """What a mark holds; nothing where there is none."""
+    return json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
+
+
+def write_text(path: Path, content: str) -> None:
+    """Replace a file as a whole."""
+    with replacing(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+
+
+def told_by(**facts: object) -> str:
+    """Hash of the facts that a result was made from."""
+    return hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Hash of a file's bytes, 12 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def context_facts(context: Context) -> list[object]:
+    """What of a context a training or a selection depends on."""
+    return [context.id, context.conversation.messages(), dict(context.relevant)]
