@@ -81,7 +81,7 @@ def load_backbone(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
             f"{f' and {len(missing) - 4} more' if len(missing) > 4 else ''}",
             "use a checkpoint that was saved with its MLM head; an encoder alone cannot weigh vocabulary terms",
         )
-    _check_tokenizer(source, model, tokenizer)
+    check_tokenizer(source, model, tokenizer)
     model.train(False)
     tap(model, source)
     return model, tokenizer
@@ -154,7 +154,24 @@ def positions(config: Any) -> int:
     return int(size) - (int(config.pad_token_id) + 1 if padded else 0)
 
 
-def _check_tokenizer(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def check_lengths(model: PreTrainedModel, *lengths: int) -> None:
+    """Refuse lengths that the model has no positions for.
+
+    Raises:
+        ModelError: naming the longest.
+    """
+    if max(lengths) > positions(model.config):
+        raise ModelError(
+            f"length {max(lengths)} passes the model's {positions(model.config)} positions", "lower max_length"
+        )
+
+
+def check_tokenizer(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer of another vocabulary, or without the special tokens that separate turns.
+
+    Raises:
+        ModelError: naming the checkpoint, `source`.
+    """
     rows = word_embeddings(model).num_embeddings
     if len(tokenizer) > rows:
         raise ModelError(

@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from transformers.utils.hub import cached_file
 
 from distillir.errors import ModelError
-from distillir.students.backbone import quiet, word_embeddings
+from distillir.students.backbone import check_tokenizer, quiet
 
 POOLINGS = ("mean", "cls")
 _LEGACY = "pooling_mode_"  # before 5.0 one flag a mode: pooling_mode_mean_tokens
@@ -52,17 +52,7 @@ def load_encoder(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeniz
             "use a checkpoint of the architecture its config names",
         )
     _set_pooler_aside(model, untrained=bool(missing))
-    rows = word_embeddings(model).num_embeddings
-    if len(tokenizer) > rows:
-        raise ModelError(
-            f"{source}: the tokenizer has {len(tokenizer)} entries, the model {rows}",
-            "use the tokenizer the model was trained with",
-        )
-    lacking = [name for name in ("cls", "sep", "pad") if getattr(tokenizer, f"{name}_token_id") is None]
-    if lacking:
-        raise ModelError(
-            f"{source}: the tokenizer names no {' or '.join(lacking)} token", "use a tokenizer of the BERT family"
-        )
+    check_tokenizer(source, model, tokenizer)
     model.train(False)
     return model, tokenizer
 

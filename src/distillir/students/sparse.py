@@ -77,11 +77,7 @@ class SparseStudent(nn.Module):
     ) -> None:
         super().__init__()
         self.settings = settings = settings or SparseSettings()
-        longest = max(settings.render.max_length, settings.document_length)
-        if longest > backbone.positions(model.config):
-            raise ModelError(
-                f"length {longest} passes the model's {backbone.positions(model.config)} positions", "lower max_length"
-            )
+        backbone.check_lengths(model, settings.render.max_length, settings.document_length)
         self.model = model
         self.tokenizer = tokenizer
         projection = backbone.projection_of(model)
