@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from distillir.data import Corpus
-from distillir.errors import VectorsError
+from distillir.encoding.filling import check_rows, fill_from_corpus
 from distillir.students.sparse import SparseStudent
 from distillir.vectors import SparseVectors, SparseVectorsWriter
 
@@ -37,28 +37,8 @@ def encode_corpus(
         VectorsError: the folder holds vectors of another encoder, length or corpus.
     """
     meta = {"encoder": encoder.fingerprint(), "document_length": encoder.settings.document_length}
-    total = len(corpus)
     with SparseVectorsWriter(folder, encoder.dim, dtype, shard_rows=shard_rows, meta=meta) as writer:
-        done = writer.committed
-        if done:
-            _check_ids(folder, corpus)
-            watch(done, total)
-        for start in range(done, total, shard_rows):
-            rows = range(start, min(start + shard_rows, total))
-            vectors = encoder.encode_documents([corpus.text(i) for i in rows], batch_size)
-            writer.append([corpus.doc_id(i) for i in rows], vectors)
-            writer.flush()
-            watch(rows.stop, total)
+        if writer.committed:
+            check_rows(SparseVectors.open(folder, partial=True).ids, corpus, folder)
+        fill_from_corpus(writer, corpus, lambda texts: encoder.encode_documents(texts, batch_size), shard_rows, watch)
     return SparseVectors.open(folder)
-
-
-def _check_ids(folder: str | Path, corpus: Corpus) -> None:
-    """Refuse rows that are not the corpus's first ones."""
-    stored = SparseVectors.open(folder, partial=True)
-    for i, doc_id in enumerate(stored.ids):
-        if i >= len(corpus) or doc_id != corpus.doc_id(i):
-            theirs = repr(corpus.doc_id(i)) if i < len(corpus) else "no document"
-            raise VectorsError(
-                f"{folder} holds vectors of another corpus: row {i} is {doc_id!r}, the corpus has {theirs} there",
-                "encode into another folder, or remove this one",
-            )

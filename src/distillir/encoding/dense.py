@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distillir.conversation import Conversation
 from distillir.data import Corpus
+from distillir.encoding.filling import check_rows, fill_from_corpus, fill_with_rewrites, key_of
 from distillir.errors import VectorsError
 from distillir.sampling import RankedPool, Ranking
 from distillir.students.dense import DenseStudent
@@ -48,20 +48,12 @@ def encode_dense_corpus(
     Raises:
         VectorsError: the folder holds vectors of another encoder, length or corpus.
     """
-    total = len(corpus)
     with DenseVectorsWriter(
         folder, encoder.dim, dtype, similarity_of(encoder), shard_rows=shard_rows, meta=encoder.document_reading()
     ) as writer:
-        done = writer.committed
-        if done:
+        if writer.committed:
             check_corpus(DenseVectors.open(folder, partial=True), corpus)
-            watch(done, total)
-        for start in range(done, total, shard_rows):
-            rows = range(start, min(start + shard_rows, total))
-            vectors = encoder.encode_documents([corpus.text(i) for i in rows], batch_size)
-            writer.append([corpus.doc_id(i) for i in rows], vectors)
-            writer.flush()
-            watch(rows.stop, total)
+        fill_from_corpus(writer, corpus, lambda texts: encoder.encode_documents(texts, batch_size), shard_rows, watch)
     return DenseVectors.open(folder)
 
 
@@ -76,13 +68,7 @@ def check_corpus(vectors: DenseVectors, corpus: Corpus) -> None:
     Raises:
         VectorsError: naming the first row that is another document.
     """
-    for i, doc_id in enumerate(vectors.ids):
-        if i >= len(corpus) or doc_id != corpus.doc_id(i):
-            theirs = repr(corpus.doc_id(i)) if i < len(corpus) else "no document"
-            raise VectorsError(
-                f"{vectors.path} holds vectors of another corpus: row {i} is {doc_id!r}, the corpus has {theirs} there",
-                "encode into another folder, or remove this one",
-            )
+    check_rows(vectors.ids, corpus, vectors.path)
 
 
 def check_space(encoder: DenseStudent, vectors: DenseVectors, corpus: Corpus) -> float:
@@ -130,21 +116,15 @@ def dense_rewrite_vectors(
     reading = {**encoder.document_reading(), "query_prefix": encoder.settings.query_prefix}
     reading["query_length"] = encoder.settings.render.max_length
     told = hashlib.blake2b(repr(sorted(reading.items())).encode(), digest_size=8).hexdigest()
-    keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() for text in texts]
+    keys = [key_of(text) for text in texts]
     new = dict(zip(keys, texts, strict=True))
     store = Path(folder) / f"dense-{told}"
     if (store / MANIFEST).exists():  # readers need no lock: only a new text does
         found = DenseVectors.open(store, partial=True).find(list(new))
         new = {key: text for (key, text), row in zip(new.items(), found.tolist(), strict=True) if row < 0}
     if new or not (store / MANIFEST).exists():
-        items = list(new.items())
         with DenseVectorsWriter(store, encoder.dim, "float32", "dot", shard_rows=REWRITES, meta=reading) as writer:
-            for start in range(0, len(items), REWRITES):
-                part = [(key, text) for key, text in items[start : start + REWRITES] if not writer.has(key)]
-                rows = encoder.encode_queries([Conversation.from_pairs([], text) for _, text in part])
-                writer.append([key for key, _ in part], rows)
-                writer.flush()
-                watch(min(start + REWRITES, len(items)), len(items))
+            fill_with_rewrites(writer, new, encoder.encode_queries, REWRITES, watch)
     stored = DenseVectors.open(store, partial=True)
     return stored.gather(stored.position(keys))
 

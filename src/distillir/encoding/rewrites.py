@@ -6,13 +6,12 @@ nothing else about a teacher is ever stored (decision 2 of the architecture).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from distillir.conversation import Conversation
+from distillir.encoding.filling import fill_with_rewrites, key_of
 from distillir.students.sparse import SparseStudent
 from distillir.vectors import CSR, SparseVectors, SparseVectorsWriter, csr_from_rows
 from distillir.vectors.layout import MANIFEST
@@ -35,21 +34,15 @@ def rewrite_vectors(
     """
     length = encoder.settings.render.max_length
     name = f"{encoder.fingerprint()}-{length}"
-    keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() for text in texts]
+    keys = [key_of(text) for text in texts]
     new = dict(zip(keys, texts, strict=True))
     store = Path(folder) / name
     if (store / MANIFEST).exists():  # readers need no lock: only a new text does
         found = SparseVectors.open(store, partial=True).find(list(new))
         new = {key: text for (key, text), row in zip(new.items(), found.tolist(), strict=True) if row < 0}
     if new or not (store / MANIFEST).exists():
-        items = list(new.items())
         with SparseVectorsWriter(store, encoder.dim, "float32", shard_rows=GROUP, meta={"encoder": name}) as writer:
-            for start in range(0, len(items), GROUP):
-                part = [(key, text) for key, text in items[start : start + GROUP] if not writer.has(key)]
-                rows = encoder.encode_queries([Conversation.from_pairs([], text) for _, text in part])
-                writer.append([key for key, _ in part], rows)
-                writer.flush()
-                watch(min(start + GROUP, len(items)), len(items))
+            fill_with_rewrites(writer, new, encoder.encode_queries, GROUP, watch)
     stored = SparseVectors.open(store, partial=True)
     return stored.gather(stored.position(keys))
 
