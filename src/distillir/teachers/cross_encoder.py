@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from distillir.errors import ConfigError, ModelError
 from distillir.teachers.batching import Batcher
-from distillir.teachers.packaged_llm import sha256_of
+from distillir.teachers.in_process import InProcess, name_of
 from distillir.teachers.quiet import quiet
 from distillir.teachers.requests import A, Answer, Chosen, Failure, Pause, Question, Usage, pause
 
@@ -52,7 +48,7 @@ class Pair(Question[Chosen]):
             raise ConfigError("a pair with an empty text", "leave it out")
 
 
-class CrossEncoderModel:
+class CrossEncoderModel(InProcess[Pair, Chosen]):
     """A cross-encoder of sentence-transformers; see `Model`.
 
     It answers a `Pair`: log P of relevant and of not are log σ(logit) and log σ(−logit), so their difference, the
@@ -65,35 +61,7 @@ class CrossEncoderModel:
     def __init__(self, settings: CrossEncoderSettings | str) -> None:
         self.settings = settings if isinstance(settings, CrossEncoderSettings) else CrossEncoderSettings(settings)
         self._encoder: Any = None
-        self._name = ""
-        self._batches: Batcher[Pair, Chosen] = self._batcher()
-
-    @property
-    def name(self) -> str:
-        """The model and its hash or revision; known once it is read.
-
-        Raises:
-            ModelError: asked before.
-        """
-        if not self._name:
-            raise ModelError("the model has not been read", "ask for its name inside `async with model:`")
-        return self._name
-
-    @property
-    def in_flight(self) -> int:
-        """Two batches: one is worked on, one waits."""
-        return 2 * self.settings.batch
-
-    async def __aenter__(self) -> Self:
-        if self._encoder is None:
-            await asyncio.to_thread(self._load)
-        self._batches = self._batcher()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+        super().__init__(self.settings.batch)
 
     def bound(self, question: Question[Answer]) -> Usage:
         """No tokenizer makes more tokens than there are bytes."""
@@ -107,9 +75,11 @@ class CrossEncoderModel:
             ModelError: anything but a `Pair`.
         """
         del pause
-        if self._encoder is None:
-            raise ModelError("the model has not been read", "use it in `async with model:`")
+        self._need_read()
         return cast("A | Failure", await self._batches.ask(_pair(question)))
+
+    def _is_read(self) -> bool:
+        return self._encoder is not None
 
     def _batcher(self) -> Batcher[Pair, Chosen]:
         return Batcher(self.settings.batch, lambda pair: "pair", self._answer)
@@ -157,9 +127,7 @@ class CrossEncoderModel:
         if config.num_labels != 1:
             self._encoder = None
             raise ModelError(f"{asked} has {config.num_labels} outputs", "give a cross-encoder with one score")
-        folder = Path(asked)
-        revision = _digest(folder) if folder.is_dir() else getattr(config, "_commit_hash", None)
-        self._name = f"{folder.resolve().name if folder.is_dir() else asked}@{(revision or 'unknown')[:8]}"
+        self._name = name_of(asked, config)
 
 
 def log_sigmoid(margin: float) -> float:
@@ -171,11 +139,3 @@ def _pair(question: object) -> Pair:
     if not isinstance(question, Pair):
         raise ModelError("a cross-encoder only judges pairs", "ask a language model, or use the pointwise teacher")
     return question
-
-
-def _digest(folder: Path) -> str:
-    """Hash over the weights of a folder."""
-    total = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        total.update(bytes.fromhex(sha256_of(path)))
-    return total.hexdigest()

@@ -5,17 +5,15 @@ Questions asked at the same time are answered in batches; what their prompts beg
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from distillir.errors import ConfigError, ModelError
+from distillir.errors import ConfigError
 from distillir.teachers.batching import Batcher
+from distillir.teachers.in_process import InProcess, name_of
 from distillir.teachers.packaged_llm import PACKAGED_LLMS, cache_folder, gguf_of, sha256_of, written_whole
 from distillir.teachers.requests import A, Answer, Choose, Failure, Generate, Pause, Question, Score, Usage, pause
 
@@ -47,7 +45,7 @@ class LocalSettings:
             raise ConfigError(f"model {self.model!r}, batch {self.batch}", "name a model and a batch of 1 or more")
 
 
-class LocalModel:
+class LocalModel(InProcess[Question[Any], Answer | Failure]):
     """A model on this machine; see `Model`. Weights are read on entering, once, and stay until the object goes.
 
     Raises:
@@ -58,35 +56,7 @@ class LocalModel:
     def __init__(self, settings: LocalSettings | str) -> None:
         self.settings = settings if isinstance(settings, LocalSettings) else LocalSettings(settings)
         self._lm: CausalLM | None = None
-        self._name = ""
-        self._batches: Batcher[Question[Any], Answer | Failure] = self._batcher()
-
-    @property
-    def name(self) -> str:
-        """The model, with the first digits of its weights' hash, or its revision; known once it is read.
-
-        Raises:
-            ModelError: asked before.
-        """
-        if not self._name:
-            raise ModelError("the model has not been read", "ask for its name inside `async with model:`")
-        return self._name
-
-    @property
-    def in_flight(self) -> int:
-        """Two batches: one is worked on, one waits."""
-        return 2 * self.settings.batch
-
-    async def __aenter__(self) -> Self:
-        if self._lm is None:
-            await asyncio.to_thread(self._load)
-        self._batches = self._batcher()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+        super().__init__(self.settings.batch)
 
     def bound(self, question: Question[Answer]) -> Usage:
         """No tokenizer makes more tokens than there are bytes."""
@@ -107,9 +77,11 @@ class LocalModel:
             ModelError: words of a `Choose` that no single token spells.
         """
         del pause
-        if self._lm is None:
-            raise ModelError("the model has not been read", "use it in `async with model:`")
+        self._need_read()
         return cast("A | Failure", await self._batches.ask(question))
+
+    def _is_read(self) -> bool:
+        return self._lm is not None
 
     def _batcher(self) -> Batcher[Question[Any], Answer | Failure]:
         return Batcher(self.settings.batch, _kind, self._answer)
@@ -143,9 +115,7 @@ class LocalModel:
             self._name = f"{asked if asked in PACKAGED_LLMS else path.stem}@{digest}"
         else:
             lm = CausalLM.load(asked, None, *how)
-            folder = Path(asked)
-            revision = _weights_digest(folder) if folder.is_dir() else getattr(lm.model.config, "_commit_hash", None)
-            self._name = f"{folder.resolve().name if folder.is_dir() else asked}@{(revision or 'unknown')[:8]}"
+            self._name = name_of(asked, lm.model.config)
         self._lm = lm
 
 
@@ -166,14 +136,6 @@ def _kind(question: Question[Any]) -> Hashable:
 
 def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
-
-
-def _weights_digest(folder: Path) -> str:
-    """Hash over the weights of a folder, in the order of their names."""
-    total = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        total.update(bytes.fromhex(sha256_of(path)))
-    return total.hexdigest()
 
 
 def _safetensors_of(path: Path, digest: str) -> Path:
