@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +17,7 @@ from distillir.labels import FusionPlan, LabelStore
 from distillir.objectives import OBJECTIVES, WeightedSum
 from distillir.objectives.contract import Objective
 from distillir.recipes.assemble import build_sampler, typed
+from distillir.recipes.marks import labelled_digest
 from distillir.recipes.method import WHOLE, Method
 from distillir.recipes.stored import through_store
 from distillir.sampling import RankedPool, gold_share
@@ -53,11 +52,7 @@ class DenseLabelled:
 
     def digest(self) -> str:
         """Hash of all that a training reads of it: conversations, teacher vectors, golds."""
-        digest = hashlib.blake2b(digest_size=16)
-        for context, golds in zip(self.contexts, self.golds, strict=True):
-            digest.update(json.dumps([context.id, context.conversation.messages(), golds.tolist()]).encode())
-        digest.update(np.ascontiguousarray(self.teacher).tobytes())
-        return digest.hexdigest()
+        return labelled_digest(self.contexts, self.golds, [self.teacher])
 
 
 def label_dense(

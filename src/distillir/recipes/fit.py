@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +16,7 @@ from distillir.encoding.pool import best
 from distillir.errors import DataError, SamplingError
 from distillir.labels import LabelStore
 from distillir.recipes.assemble import build_objective, build_penalties, build_rule, build_sampler
+from distillir.recipes.marks import labelled_digest
 from distillir.recipes.method import Method
 from distillir.recipes.stored import through_store
 from distillir.recipes.systems import teacher_vectors
@@ -59,12 +58,7 @@ class Labelled:
 
     def digest(self) -> str:
         """Hash of all that a training reads of it: conversations, teacher vectors, golds."""
-        digest = hashlib.blake2b(digest_size=16)
-        for context, golds in zip(self.contexts, self.golds, strict=True):
-            digest.update(json.dumps([context.id, context.conversation.messages(), golds.tolist()]).encode())
-        for array in self.teacher:
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        return labelled_digest(self.contexts, self.golds, self.teacher)
 
 
 def label(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from distillir.data import Context
 from distillir.data.files import replacing
@@ -49,3 +52,21 @@ def file_digest(path: Path) -> str:
 def context_facts(context: Context) -> list[object]:
     """What of a context a training or a selection depends on."""
     return [context.id, context.conversation.messages(), dict(context.relevant)]
+
+
+def labelled_digest(
+    contexts: Iterable[Context], golds: Iterable[NDArray[np.int64]], teacher: Iterable[NDArray[Any]]
+) -> str:
+    """Hash of all that a training reads of labelled contexts.
+
+    Args:
+        contexts: their ids and conversations count.
+        golds: positions of each one's relevant documents.
+        teacher: arrays of the teacher's vectors, in an order that stays.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for context, rows in zip(contexts, golds, strict=True):
+        digest.update(json.dumps([context.id, context.conversation.messages(), rows.tolist()]).encode())
+    for array in teacher:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
