@@ -127,7 +127,8 @@ def live(material: Material, store: LabelStore, full: bool) -> tuple[dict[str, A
     calls = CALLS[full]
     follow_ups = [c for c in material.dev if c.conversation.exchanges and c.relevant]
     asked = [follow_ups[i * len(follow_ups) // calls] for i in range(min(calls, len(follow_ups)))]
-    lists = _lists(material, asked)
+    half = asked[: max(2, calls // 2)]  # two calls each: two windows of an order, two responses
+    lists = _lists(material, half)
     told: dict[str, Any] = {}
     with live_model() as (model, how):
         say(f"live: {how}")
@@ -135,10 +136,10 @@ def live(material: Material, store: LabelStore, full: bool) -> tuple[dict[str, A
         rewrite = Rewrite(asked, RewriteSettings(name="live"))
         told["rewrite"] = _teach(rewrite, model, store) | _rewritten(material, asked, rewrite, model, store)
         listwise = Listwise(lists, ListwiseSettings(window=6, step=4, words=60))
-        told["listwise"] = _teach(listwise, model, store) | _ranked(listwise, model, store, asked, lists)
+        told["listwise"] = _teach(listwise, model, store) | _ranked(listwise, model, store, half, lists)
         few = lists[: max(2, calls // DEPTH + 1)]
         told["pointwise"] = _teach(Pointwise(few), model, store) | _ranked(Pointwise(few), model, store, asked, few)
-        told["respond"] = _teach(Respond(asked, RespondSettings(n=2, max_tokens=40)), model, store)
+        told["respond"] = _teach(Respond(half, RespondSettings(n=2, max_tokens=40)), model, store)
         synthetic, told["synthesize"] = _synthesize(material, model, store, full)
     small = LocalModel(SMALL)
     likelihood = LikelihoodTeacher(few, LikelihoodSettings(words=100))

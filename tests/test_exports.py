@@ -80,7 +80,6 @@ EXPORTS = {
         "encode_dense_corpus",
         "fuse",
         "rewrite_vectors",
-        "teacher_pool",
     ],
     "distillir.engines": [
         "BulkRow",

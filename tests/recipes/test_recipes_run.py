@@ -17,6 +17,7 @@ from distillir.evaluation import evaluate
 from distillir.index import open_index
 from distillir.labels import LabelStore
 from distillir.recipes import SparseRecipe, open_retriever, read_recipe, run_sparse
+from distillir.recipes.alone import evaluate_alone
 from distillir.students import SparseStudent
 from distillir.vectors import SparseVectors
 from distillir.vectors.files import FolderLock
@@ -174,6 +175,31 @@ def test_every_preset_runs_end_to_end(copied, method):
     assert run.training.steps == 3
     assert run.training.best is not None
     assert (run.out / "run.json").exists()  # also where nothing is tested
+
+
+def test_teachers_are_fused_by_fitted_weights_which_the_record_and_the_table_keep(copied, capsys):
+    shutil.rmtree(copied / "run")
+    method = {"teachers": {"human": 1.0, "untrained": 1.0}, "fusion": "fitted", "draw": {"top": {"n": 4}}}
+    run = run_sparse(recipe_of(copied, method=method), quiet=False)
+    weights = json.loads((run.out / "run.json").read_text(encoding="utf-8"))["teacher_weights"]
+    assert set(weights) == {"human", "untrained"}
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-4)
+    assert "weights fitted on 7 contexts" in capsys.readouterr().err
+    before = run.comparison.cells["teacher"]["r10"].mean
+    again, _ = evaluate_alone(recipe_of(copied, method=method), quiet=True)
+    assert again.cells["teacher"]["r10"].mean == before
+
+
+def test_the_teacher_of_a_best_score_is_shown_by_its_mean_and_says_so(copied):
+    shutil.rmtree(copied / "run")
+
+    def said_twice(row):
+        return {**row, "rewrite": {"human": row["rewrite"], "llm": row["messages"][-1]["content"]}}
+
+    for split in ("train", "test"):
+        edit(copied / f"{split}.jsonl", lambda r: said_twice(r) if "rewrite" in r else r)
+    run = run_sparse(recipe_of(copied, method={"teachers": {"human": 1, "llm": 1}, "fusion": "max"}), quiet=True)
+    assert any("no vector has the max" in note for note in run.comparison.notes["teacher"])
 
 
 def test_contexts_without_gold_draw_from_a_candidate_corpus_of_their_own(copied):

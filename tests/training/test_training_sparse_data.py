@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from distillir.errors import TrainingError
+from distillir.labels import FusionPlan
 from distillir.objectives import KLD, FullCollectionKLD, InfoNCE, WeightedSum
 from distillir.sampling import CandidateSampler, RankedPool, Ranking
 from distillir.sampling.draw import DRAWS
@@ -167,3 +168,27 @@ def test_what_does_not_belong_together_is_refused(documents):
         data(documents, golds=GOLDS[:8])
     with pytest.raises(TrainingError, match="documents have 20 dimensions, the student 21"):
         data(documents, dim=21)
+
+
+@pytest.mark.parametrize(("rule", "combine"), [("max", np.fmax), ("min", np.fmin)])
+def test_members_score_the_lists_by_the_plan(documents, rule, combine):
+    other = rows(CONTEXTS, 4)
+    nothing = (np.empty(0, np.int32), np.empty(0, np.float32))
+    lacking = csr_from_rows([nothing if i == 5 else other.row(i) for i in range(CONTEXTS)], DIM)
+    made = data(documents, members=(TEACHER, lacking), plan=FusionPlan({"a": 1.0, "b": 1.0}, rule))
+    chosen = [5, 1, 6]
+    batch = made.collate(chosen, 0)
+    theirs = as_dense(lacking) @ as_dense(STORED).T
+    theirs[5] = np.nan  # has no label: it is not heard
+    expected = combine(as_dense(TEACHER) @ as_dense(STORED).T, theirs)
+    for b, i in enumerate(chosen):
+        drawn = made.sampler(NAMES[i], GOLDS[i], 0)
+        found = batch.targets.scores[b, : len(drawn)].numpy()
+        np.testing.assert_allclose(found, expected[i, drawn.positions], rtol=1e-6)
+
+
+def test_members_need_a_plan_of_as_many_teachers(documents):
+    with pytest.raises(TrainingError, match="2 teachers' vectors"):
+        data(documents, members=(TEACHER, TEACHER), plan=FusionPlan({"a": 1.0}, "max"))
+    with pytest.raises(TrainingError, match="give the plan's teachers"):
+        data(documents, members=(TEACHER,))

@@ -2,7 +2,6 @@
 
 from distillir.encoding.corpus import encode_corpus
 from distillir.encoding.dense import encode_dense_corpus
-from distillir.encoding.pool import teacher_pool
 from distillir.encoding.rewrites import fuse, rewrite_vectors
 
-__all__ = ["encode_corpus", "encode_dense_corpus", "fuse", "rewrite_vectors", "teacher_pool"]
+__all__ = ["encode_corpus", "encode_dense_corpus", "fuse", "rewrite_vectors"]

@@ -58,10 +58,12 @@ def evaluate_alone(recipe: SparseRecipe, *, quiet: bool = False) -> tuple[Compar
         method = recipe.chosen_method()
         with LabelStore(recipe.labels or out / "labels.sqlite") as store:
             origin = f"{recipe.test.name} {file_digest(recipe.test)}"
-            contexts = through_store(store, shop.contexts["test"], method.teachers, origin)
+            contexts = through_store(store, shop.contexts["test"], method.writers, origin)
         shop.stages.say("evaluate")
+        record = _record(recipe)
+        method = method.settled(record.get("teacher_weights", {}))
         comparison, shown = tested(recipe, method, contexts, corpus, documents, shop.encoder, student)
-        return comparison, write_report(out / "report.html", comparison, _record(recipe), TITLE, shown)
+        return comparison, write_report(out / "report.html", comparison, record, TITLE, shown)
 
 
 def _record(recipe: SparseRecipe) -> Mapping[str, Any]:

@@ -19,13 +19,13 @@ from distillir.errors import ConfigError, DataError
 from distillir.evaluation import Comparison, SystemResult, compare, write_report
 from distillir.index.dense import DenseIndex
 from distillir.labels import LabelStore
-from distillir.recipes.dense_fit import UNTRAINED, DenseLabelled, label_dense
+from distillir.recipes.dense_fit import DenseLabelled, label_dense
 from distillir.recipes.dense_measure import DenseTestBed, dense_conversation, dense_last_turn, dense_rewrites
 from distillir.recipes.dense_recipe import DenseRecipe
 from distillir.recipes.dense_stages import dense_documents, dense_encoder, dense_start, dense_trained, index_folder
 from distillir.recipes.marks import file_digest, mark_of, write_text
 from distillir.recipes.measure import DEPTH, one_by_one
-from distillir.recipes.method import Method
+from distillir.recipes.method import UNTRAINED, Method
 from distillir.recipes.record import commit, versions
 from distillir.recipes.stored import through_store
 from distillir.recipes.systems import bm25

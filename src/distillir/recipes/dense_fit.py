@@ -18,7 +18,7 @@ from distillir.objectives import OBJECTIVES, WeightedSum
 from distillir.objectives.contract import Objective
 from distillir.recipes.assemble import build_sampler, typed
 from distillir.recipes.marks import labelled_digest
-from distillir.recipes.method import WHOLE, Method
+from distillir.recipes.method import UNTRAINED, WHOLE, Method
 from distillir.recipes.stored import through_store
 from distillir.sampling import RankedPool, gold_share
 from distillir.students.dense import DenseSettings, DenseStudent
@@ -26,8 +26,6 @@ from distillir.training import Tick, TrainResult, TrainSettings, train
 from distillir.training.dense_data import DenseData
 from distillir.training.loop import Evaluate
 from distillir.vectors.dense import DenseVectors
-
-UNTRAINED = "untrained"  # as a teacher: what the student makes of the conversation before it is trained
 
 
 @dataclass(frozen=True)

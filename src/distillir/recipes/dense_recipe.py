@@ -10,7 +10,7 @@ from pydantic import Field
 
 from distillir.errors import ConfigError
 from distillir.recipes.assemble import build_draw
-from distillir.recipes.dense_fit import UNTRAINED, build_dense_objective
+from distillir.recipes.dense_fit import build_dense_objective
 from distillir.recipes.method import Method
 from distillir.recipes.recipe import SparseRecipe, options_in, recipe_of
 from distillir.recipes.yaml_file import read_yaml
@@ -99,8 +99,8 @@ def check_dense_method(method: Method) -> None:
         )
     if method.score_rule != "true":
         raise ConfigError(f"score_rule: {method.score_rule!r} is of sparse students", "leave it out")
-    if not any(weight for teacher, weight in method.teachers.items() if teacher != UNTRAINED):
-        raise ConfigError("teachers: the untrained student alone teaches nothing", "name a teacher of rewrites")
+    if method.fusion != "linear":
+        raise ConfigError(f"fusion: {method.fusion!r} is of sparse students", "leave it out")
     build_dense_objective(method)
     build_draw(method)
     check_gold_policy(method.gold, method.pseudo_gold)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,21 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillir.data import Context
-from distillir.encoding import teacher_pool
-from distillir.encoding.pool import best
 from distillir.errors import DataError, SamplingError
 from distillir.labels import LabelStore
 from distillir.recipes.assemble import build_objective, build_penalties, build_rule, build_sampler
+from distillir.recipes.fusing import Fused, fused_teacher, ranked
 from distillir.recipes.marks import labelled_digest
 from distillir.recipes.method import Method
 from distillir.recipes.stored import through_store
-from distillir.recipes.systems import teacher_vectors
-from distillir.sampling import CandidateSampler, RankedPool, Ranking, gold_share
+from distillir.sampling import CandidateSampler, RankedPool, gold_share
 from distillir.students.sparse import SparseSettings, SparseStudent
 from distillir.training import SparseData, Tick, TrainResult, TrainSettings, train
 from distillir.training.loop import Evaluate
 from distillir.vectors import CSR, SparseVectors
-from distillir.vectors.csr import take_rows
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Labelled:
 
     Attributes:
         contexts: what is learnt from.
-        teacher: fused teacher vector of each.
+        fused: the teachers of each, as one.
         pool: what the teacher ranks for each; None for a method over the whole collection.
         golds: positions of each context's relevant documents in the candidate corpus.
         gold_share: share of contexts with gold, by source.
@@ -42,23 +39,27 @@ class Labelled:
     """
 
     contexts: tuple[Context, ...]
-    teacher: CSR
+    fused: Fused
     pool: RankedPool | None
     golds: tuple[np.ndarray, ...]
     gold_share: dict[str, float]
     dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
+    @property
+    def teacher(self) -> CSR:
+        """Fused teacher vector of each."""
+        return self.fused.vectors
+
     def take(self, rows: Sequence[int]) -> Labelled:
         """Some of the contexts, in the given order; nothing is computed again."""
         contexts = tuple(self.contexts[i] for i in rows)
         golds = tuple(self.golds[i] for i in rows)
-        teacher = take_rows(self.teacher.indptr, self.teacher.indices, self.teacher.values, np.asarray(rows, np.int64))
         share = gold_share((c.source, g) for c, g in zip(contexts, golds, strict=True))
-        return Labelled(contexts, teacher, self.pool, golds, share, self.dropped)
+        return Labelled(contexts, self.fused.take(rows), self.pool, golds, share, self.dropped)
 
     def digest(self) -> str:
         """Hash of all that a training reads of it: conversations, teacher vectors, golds."""
-        return labelled_digest(self.contexts, self.golds, self.teacher)
+        return labelled_digest(self.contexts, self.golds, self.fused.arrays())
 
 
 def label(
@@ -68,6 +69,7 @@ def label(
     method: Method,
     folder: Path,
     *,
+    start: SparseStudent | None = None,
     store: LabelStore | None = None,
     origin: str = "contexts",
     own: int | None = None,
@@ -78,6 +80,7 @@ def label(
         encoder: the frozen encoder of documents and rewrites.
         documents: vectors of the candidate corpus. A gold that is not in it is no gold here.
         folder: of the stored rewrite vectors.
+        start: the student before training, where the method names the teacher "untrained".
         store: of labels; rewrites go into it and are read from it, and contexts without any are dropped and counted.
         origin: name and version of the file the contexts come from, for the store.
         own: row of `documents` from which on contexts without gold draw; those with gold draw from the rows before.
@@ -87,25 +90,24 @@ def label(
         DataError: without a store, a context that none of the teachers rewrote; with one, if that is all of them.
     """
     dropped: dict[str, dict[str, int]] = {}
+    said_by = " or ".join(method.writers)
     if store is not None:
-        contexts = through_store(store, contexts, method.teachers, origin)
-        taught = [c for c in contexts if any(c.rewrites.get(t) for t, weight in method.teachers.items() if weight)]
-        why = f"no rewrite by {' or '.join(method.teachers)}"
+        contexts = through_store(store, contexts, method.writers, origin)
+        heard = [teacher for teacher, weight in method.writers.items() if weight]
+        taught = [c for c in contexts if any(c.rewrites.get(t) for t in heard)]
         if not taught:
-            raise DataError(
-                origin, f"no context has a rewrite by {' or '.join(method.teachers)}", cure="give some a `rewrite`"
-            )
+            raise DataError(origin, f"no context has a rewrite by {said_by}", cure="give some a `rewrite`")
         if len(taught) < len(contexts):
             kept = {c.id for c in taught}
-            dropped[why] = _by_source(c for c in contexts if c.id not in kept)
+            dropped[f"no rewrite by {said_by}"] = _by_source(c for c in contexts if c.id not in kept)
         contexts = taught
-    teacher = teacher_vectors(encoder, contexts, method.teachers, folder)
     golds = tuple(_rows(documents.find(list(c.relevant)), own) for c in contexts)
     share = gold_share((c.source, g) for c, g in zip(contexts, golds, strict=True))
+    fused = fused_teacher(encoder, contexts, method, folder, start=start, documents=documents, golds=golds)
     pool = None
     if method.pool == "teacher_ranks":
-        pool = _pool([c.id for c in contexts], teacher, documents, method.depth, golds, own)
-    return Labelled(tuple(contexts), teacher, pool, golds, share, dropped)
+        pool = ranked([c.id for c in contexts], fused, documents, method.depth, golds, own)
+    return Labelled(tuple(contexts), fused, pool, golds, share, dropped)
 
 
 def drawable(labelled: Labelled, documents: SparseVectors, method: Method) -> Labelled:
@@ -171,6 +173,8 @@ def fit(
         dim=student.dim,
         shared=method.in_batch,
         rule=build_rule(method),
+        members=tuple(labelled.fused.members.values()),
+        plan=labelled.fused.plan,
     )
     judge: Evaluate | None = None if evaluate is None else evaluate  # type: ignore[assignment]
     result = train(
@@ -188,28 +192,6 @@ def fit(
 
 def _rows(found: NDArray[np.int64], own: int | None) -> NDArray[np.int64]:
     return found[(found >= 0) & (found < own)] if own is not None else found[found >= 0]
-
-
-def _pool(
-    names: Sequence[str],
-    teacher: CSR,
-    documents: SparseVectors,
-    depth: int,
-    golds: Sequence[NDArray[np.int64]],
-    own: int | None,
-) -> RankedPool:
-    if own is None:
-        return teacher_pool(names, teacher, documents, depth=depth)
-    postings = documents.invert()
-
-    def parts() -> Iterator[tuple[str, Ranking]]:
-        for i, (name, gold) in enumerate(zip(names, golds, strict=True)):
-            scores = postings.scores(*teacher.row(i)).copy()
-            scores[slice(own, None) if len(gold) else slice(own)] = 0
-            top = best(scores, depth)
-            yield name, Ranking(top, scores[top])
-
-    return RankedPool.build(parts(), retriever="teacher")
 
 
 def _complaint(sampler: CandidateSampler, name: str, golds: NDArray[np.int64]) -> str:

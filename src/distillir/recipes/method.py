@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,9 @@ from distillir.recipes.yaml_file import read_yaml
 ScoreRuleName = Literal["true", "rank_11"]
 Number = float | int | str | bool
 WHOLE = "collection"
+UNTRAINED = "untrained"
+"""As a teacher: what the student makes of the conversation before it is trained. The mean of its vector and a
+rewrite's ranks better than either."""
 
 
 class Strict(BaseModel):
@@ -27,6 +31,11 @@ class Method(Strict):
     """How a sparse student is distilled."""
 
     teachers: dict[str, float] = Field({"human": 1.0}, description="teacher → weight; shared among those a context has")
+    fusion: Literal["linear", "fitted", "confidence", "max", "min"] = Field(
+        "linear",
+        description="several teachers by weight, by weights fitted on contexts with gold, by weight and how far the "
+        "teachers agree on a context, or by the best or worst score of a document",
+    )
     objective: dict[str, dict[str, Number]] = Field(
         {"kld": {"weight": 1.0, "tau": 1.0}}, description="objective → its weight and parameters"
     )
@@ -46,6 +55,17 @@ class Method(Strict):
         "true", description="teacher score of a gold: its true score, or rank 11's outside the band (as published)"
     )
 
+    @property
+    def writers(self) -> dict[str, float]:
+        """Teachers of rewrites, with their weights: all but the untrained student."""
+        return {name: weight for name, weight in self.teachers.items() if name != UNTRAINED}
+
+    def settled(self, weights: Mapping[str, float]) -> Method:
+        """The method with weights that were fitted; without any to fit, as it is."""
+        if self.fusion != "fitted" or not weights:
+            return self
+        return self.model_copy(update={"teachers": dict(weights), "fusion": "linear"})
+
     @model_validator(mode="before")
     @classmethod
     def _all_of_the_collection(cls, given: Any) -> Any:
@@ -58,12 +78,16 @@ class Method(Strict):
         weights = self.teachers.values()
         if not all(math.isfinite(w) and w >= 0 for w in weights) or not sum(weights) > 0:
             raise ValueError("teachers: give weights of 0 or more, one of them above 0")
+        if not any(self.writers.values()):
+            raise ValueError("teachers: the untrained student alone teaches nothing, name a teacher of rewrites")
         for name, weight in self.penalties.items():
             if not math.isfinite(weight) or weight < 0:
                 raise ValueError(f"penalties.{name}: {weight} is no weight, give 0 or more")
         if self.pool == WHOLE:
             if list(self.draw) != ["all"]:
                 raise ValueError(f"draw: pool 'collection' takes all documents, so {', '.join(self.draw)} cannot be")
+            if self.fusion in ("max", "min"):
+                raise ValueError(f"fusion: {self.fusion!r} is of listed candidates, and pool 'collection' lists none")
             if self.score_rule != "true":
                 raise ValueError(
                     f"score_rule: {self.score_rule!r} changes listed candidates, and the collection is none"

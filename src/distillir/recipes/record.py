@@ -55,6 +55,7 @@ def run_record(
             "train_contexts_dropped": {why: dict(counts) for why, counts in labelled.dropped.items()},
         },
         "contexts_with_gold": labelled.gold_share,
+        "teacher_weights": dict(labelled.fused.plan.weights),
     }
 
 

@@ -20,13 +20,15 @@ from distillir.recipes.audited import audited
 from distillir.recipes.fit import Labelled, drawable, label
 from distillir.recipes.marks import file_digest, write_text
 from distillir.recipes.measure import TestBed
+from distillir.recipes.method import UNTRAINED
 from distillir.recipes.recipe import SparseRecipe
 from distillir.recipes.record import run_record
 from distillir.recipes.stages import joined, trained
 from distillir.recipes.stored import through_store
+from distillir.recipes.systems import gated
 from distillir.recipes.tested import tested
 from distillir.recipes.workshop import Workshop, at_work
-from distillir.students import SparseStudent
+from distillir.students import SparseStudent, resolve
 from distillir.training import TrainResult
 from distillir.vectors import SparseVectors
 
@@ -68,7 +70,7 @@ def run_sparse(recipe: SparseRecipe, *, quiet: bool = False) -> SparseRun:
         with LabelStore(recipe.labels or out / "labels.sqlite") as store:
             labelled, candidates = _labelled(shop, store)
             if recipe.test is not None:
-                judged = through_store(store, shop.contexts["test"], method.teachers, _origin(recipe.test))
+                judged = through_store(store, shop.contexts["test"], method.writers, _origin(recipe.test))
         student, result = trained(recipe, labelled, candidates, bed, shop.encoder, shop.stages)
         student.screen = recipe.screen
         shop.index()
@@ -84,6 +86,7 @@ def run_sparse(recipe: SparseRecipe, *, quiet: bool = False) -> SparseRun:
         comparison = report = None
         if recipe.test is not None:
             shop.stages.say("evaluate")
+            method = method.settled(labelled.fused.plan.weights)
             comparison, shown = tested(recipe, method, judged, corpus, documents, shop.encoder, student)
             report = write_report(out / "report.html", comparison, record, TITLE, shown)
     return SparseRun(out, student, result, comparison, report)
@@ -98,12 +101,17 @@ def _labelled(shop: Workshop, store: LabelStore) -> tuple[Labelled, SparseVector
         documents = joined(documents, shop.candidates, recipe.out / "joined.vectors")
     stages.say("label")
     assert recipe.train is not None
+    start = None
+    if UNTRAINED in method.teachers:
+        start = gated(resolve(recipe.model), shop.encoder.settings)
+        start.screen = recipe.screen
     found = label(
         shop.contexts["train"],
         shop.encoder,
         documents,
         method,
         recipe.out / "rewrites",
+        start=start,
         store=store,
         origin=_origin(recipe.train),
         own=own,

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from distillir.conversation import Conversation
 from distillir.data import Context, Corpus, Run
-from distillir.encoding import fuse, rewrite_vectors
-from distillir.errors import DataError
 from distillir.labels import FusionPlan
+from distillir.recipes.fusing import by_weight, member_vectors
 from distillir.students.sparse import SparseSettings, SparseStudent
 from distillir.vectors import CSR
 
@@ -30,37 +29,16 @@ def conversation(encoder: SparseStudent) -> Queries:
     return lambda contexts: encoder.encode_queries([c.conversation for c in contexts])
 
 
-def rewrites(encoder: SparseStudent, teachers: Mapping[str, float], folder: Path) -> Queries:
-    """The fused vector of the rewrites a context has."""
-    return lambda contexts: teacher_vectors(encoder, contexts, teachers, folder)
+def rewrites(
+    encoder: SparseStudent, teachers: Mapping[str, float], folder: Path, start: SparseStudent | None = None
+) -> Queries:
+    """The fused vector of the rewrites a context has; `start` is the teacher "untrained"."""
 
+    def queries(contexts: Sequence[Context]) -> CSR:
+        members = member_vectors(encoder, contexts, teachers, folder, start)
+        return by_weight(members, contexts, FusionPlan(teachers), encoder.dim)
 
-def teacher_vectors(
-    encoder: SparseStudent, contexts: Sequence[Context], teachers: Mapping[str, float], folder: Path
-) -> CSR:
-    """One fused vector a context; the weights are shared among the teachers that context has.
-
-    Raises:
-        DataError: a context that none of the teachers rewrote.
-    """
-    weights = [teacher_weights(context, teachers) for context in contexts]
-    vectors = {}
-    for teacher in teachers:
-        texts = [c.rewrites.get(teacher, "") for c in contexts]
-        vectors[teacher] = rewrite_vectors(encoder, texts, folder)
-    return fuse(vectors, weights, encoder.dim)
-
-
-def teacher_weights(context: Context, teachers: Mapping[str, float]) -> dict[str, float]:
-    """Weights of the teachers a context has, summing to one."""
-    weights = FusionPlan(teachers).weights_for([name for name in teachers if context.rewrites.get(name)])
-    if not weights:
-        raise DataError(
-            context.source or "contexts",
-            f"context {context.id!r} has no rewrite by {' or '.join(teachers)}",
-            cure="label it, or leave it out",
-        )
-    return weights
+    return queries
 
 
 def gated(source: str | Path, settings: SparseSettings, offset: float = 5.0) -> SparseStudent:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from distillir.errors import TrainingError
+from distillir.labels import FusionPlan, fuse_scores
 from distillir.objectives.contract import Targets
 from distillir.sampling import Candidates, CandidateSampler, Ranking, shared_block
 from distillir.students.batch import SparseBatch, StoredRows, pad
@@ -36,6 +37,9 @@ class SparseData:
         pad_id: of the tokenizer. dim: V.
         shared: whether negatives are shared by the batch.
         rule: changes the teacher's scores of a list, for procedures that do (see the presets).
+        members: each teacher's own vectors in the order of `plan.weights`, an empty row where it lacks the context;
+            for plans whose scores are no vector's. Without any, the scores are those of `teacher`.
+        plan: how the members' scores are fused.
     """
 
     names: Sequence[str]
@@ -48,6 +52,8 @@ class SparseData:
     dim: int
     shared: bool = True
     rule: ScoreRule | None = None
+    members: Sequence[CSR] = ()
+    plan: FusionPlan | None = None
     lengths: Sequence[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,6 +63,11 @@ class SparseData:
                 f"{len(self.names)} contexts, {len(self.ids)} token lists, {self.teacher.rows} teacher vectors and "
                 f"{len(self.golds)} gold lists",
                 "give one of each a context, in the same order",
+            )
+        if self.members and (self.plan is None or len(self.plan.weights) != len(self.members)):
+            raise TrainingError(
+                f"{len(self.members)} teachers' vectors and a fusion of {self.plan and len(self.plan.weights)}",
+                "give the plan's teachers, in its order",
             )
         if self.documents.dim != self.dim:
             raise TrainingError(
@@ -80,8 +91,8 @@ class SparseData:
             candidates[i, : len(one)] = np.searchsorted(unique, one.positions)
             gold[i, : len(one)] = one.is_gold
         stored = StoredRows.from_csr(self.documents.gather(unique))
-        teacher = StoredRows.from_csr(take_rows(*self.teacher, np.asarray(rows, np.int64))).dense(self.dim)
-        scores = stored.dot(teacher).gather(1, torch.from_numpy(candidates).clamp(min=0)) if width else None
+        teacher = self._dense(self.teacher, rows)
+        scores = self._scores(stored, torch.from_numpy(candidates).clamp(min=0), teacher, rows) if width else None
         if scores is not None and self.rule is not None:
             scores = self._ruled(scores, rows, lists)
         ids, mask = pad([self.ids[row] for row in rows], self.pad_id)
@@ -100,6 +111,19 @@ class SparseData:
         if self.sampler is None:
             return NO_CANDIDATES
         return self.sampler(self.names[row], self.golds[row], epoch)
+
+    def _dense(self, vectors: CSR, rows: Sequence[int]) -> torch.Tensor:
+        return StoredRows.from_csr(take_rows(*vectors, np.asarray(rows, np.int64))).dense(self.dim)
+
+    def _scores(
+        self, stored: StoredRows, listed: torch.Tensor, teacher: torch.Tensor, rows: Sequence[int]
+    ) -> torch.Tensor:
+        """(B, N) teacher scores of the listed documents."""
+        if not self.members or self.plan is None:
+            return stored.dot(teacher).gather(1, listed)
+        each = [stored.dot(self._dense(one, rows)).gather(1, listed).numpy() for one in self.members]
+        present = np.array([[one.indptr[row + 1] > one.indptr[row] for row in rows] for one in self.members])
+        return torch.from_numpy(fuse_scores(each, self.plan, present=present).astype(np.float32))
 
     def _ruled(self, scores: torch.Tensor, rows: Sequence[int], lists: Sequence[Candidates]) -> torch.Tensor:
         assert self.rule is not None
