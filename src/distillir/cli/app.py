@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from distillir.cli.ablate import ablate
 from distillir.cli.ask import ask
 from distillir.cli.chat import chat
 from distillir.cli.common import fail
@@ -41,6 +42,7 @@ for command in (
     encode,
     index,
     evaluate,
+    ablate,
     search,
     ask,
     chat,

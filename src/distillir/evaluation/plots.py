@@ -9,6 +9,7 @@ import html
 import io
 import re
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distillir.evaluation.comparison import Comparison
@@ -27,8 +28,14 @@ _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)))
 _NAME_LENGTH = 44
 
 
-def depth_plot(comparison: Comparison, key: str) -> str:
-    """One column by turn depth: a line and intervals for each system, the number of queries under each bucket."""
+def depth_plot(comparison: Comparison, key: str, *, plot: str = "") -> str:
+    """One column by turn depth: a line and intervals for each system, the number of queries under each bucket.
+
+    Args:
+        comparison: what is drawn.
+        key: of the column.
+        plot: name of the figure, unique in its page; by default the column's.
+    """
     by_system = comparison.depth[key]
     label = comparison.columns[key]
     figure, axes = _figure(len(by_system))
@@ -48,11 +55,17 @@ def depth_plot(comparison: Comparison, key: str) -> str:
     parts = (
         f"{name}: " + ", ".join(f"turn {p.bucket} {number(key, p.mean)}" for p in by_system[name]) for name in by_system
     )
-    return _svg(figure, axes, lines, plot=f"{key}-depth", title=f"{label} by turn depth", text="; ".join(parts))
+    return _svg(figure, axes, lines, plot=plot or f"{key}-depth", title=f"{label} by turn depth", text="; ".join(parts))
 
 
-def trade_off_plot(comparison: Comparison, key: str) -> str:
-    """One measure against flops, with both intervals; up and to the left is better."""
+def trade_off_plot(comparison: Comparison, key: str, *, front: Sequence[str] = ()) -> str:
+    """One measure against flops, with both intervals; up and to the left is better.
+
+    Args:
+        comparison: what is drawn.
+        key: of the measure.
+        front: systems to join by a line, such as those that no other beats in both.
+    """
     from matplotlib.ticker import LogLocator, NullLocator
 
     label, cost = comparison.columns[key], comparison.columns["flops"]
@@ -64,6 +77,9 @@ def trade_off_plot(comparison: Comparison, key: str) -> str:
         lines[name] = _draw(
             axes, comparison, name, x=[x.mean], y=[y.mean], y_bounds=[(y.low, y.high)], x_bounds=[(x.low, x.high)]
         )
+    if front:
+        corners = [(cells[name]["flops"].mean, cells[name][key].mean) for name in front]
+        axes.plot(*zip(*corners, strict=True), color=_INK, linewidth=0.9, drawstyle="steps-post", zorder=1)
     costs = [row["flops"].mean for row in cells.values()]
     if min(costs) > 0 and max(costs) > 8 * min(costs):
         axes.set_xscale("log")

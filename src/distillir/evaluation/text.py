@@ -34,7 +34,7 @@ def _systems(comparison: Comparison) -> str:
         rows.append(["  change", *(_change(comparison, k, c) for k, c in zip(keys, cells, strict=True))])
         rows.append(["  interval", *(_change_interval(k, c) for k, c in zip(keys, cells, strict=True))])
         rows.append(["  p", *(p_value(c.p_holm if c else None) for c in cells)])
-    return _align(rows)
+    return aligned(rows)
 
 
 def _interval(key: str, cell: Cell | None) -> str:
@@ -55,10 +55,11 @@ def _depth(comparison: Comparison, key: str) -> str:
     points = next(iter(by_system.values()))
     rows = [[f"{comparison.columns[key]} by turn", *(point.bucket for point in points)]]
     rows += [[name, *(number(key, point.mean) for point in line)] for name, line in by_system.items()]
-    return _align([*rows, ["queries", *(str(point.queries) for point in points)]])
+    return aligned([*rows, ["queries", *(str(point.queries) for point in points)]])
 
 
-def _align(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as columns under each other; all but the first to the right."""
     widths = [max(_width(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
     return "\n".join(_line(row, widths) for row in rows)
 

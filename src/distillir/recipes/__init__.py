@@ -1,5 +1,7 @@
 """Recipes: one typed function and one YAML each, composed from the floors below."""
 
+from distillir.recipes.ablation import run_ablation
+from distillir.recipes.ablation_plan import read_factors
 from distillir.recipes.alone import encode_alone, evaluate_alone, index_alone
 from distillir.recipes.dense import DenseRun, open_dense_retriever, run_dense
 from distillir.recipes.dense_recipe import DenseRecipe, is_dense, read_dense_recipe
@@ -25,7 +27,9 @@ __all__ = [
     "preset",
     "presets",
     "read_dense_recipe",
+    "read_factors",
     "read_recipe",
+    "run_ablation",
     "run_dense",
     "run_sparse",
     "write_recipe",
