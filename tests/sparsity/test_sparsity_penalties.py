@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distillir.errors import ObjectiveError
-from distillir.sparsity import active_dimensions, anti_zero, expected_flops, flops, flops_at_corpus, l1
+from distillir.sparsity import active_dimensions, anti_zero, df_flops, expected_flops, flops, flops_at_corpus, l1
 
 X = torch.tensor([[1.0, 0.0, 3.0], [0.0, 0.0, 1.0]])
 SHARE = torch.tensor([0.5, 0.9, 0.25])
@@ -38,7 +38,19 @@ def test_flops_falls_when_weight_is_spread_and_l1_does_not():
     assert l1(one_sided) == l1(spread)
 
 
-@pytest.mark.parametrize("penalty", [l1, flops, anti_zero, lambda x: expected_flops(x, SHARE.double())])
+def test_df_flops_spares_rare_dimensions():
+    share = torch.tensor([0.1, 1.0, 0.0])  # at the cutoff, in every document, in none
+    assert df_flops(X, share).item() == pytest.approx((0.5 * 0.5) ** 2, rel=1e-5)
+    x = torch.tensor([[2.0, 2.0, 2.0]])
+    assert df_flops(x, share).item() == pytest.approx(1 + 4, rel=1e-5)
+    # P = .25: .25^(ln 2 / ln .1) = 1.5178; weight 1 / (1 + .5178^10)
+    alone = torch.tensor([[0.0, 0.0, 2.0]])
+    assert df_flops(alone, SHARE).item() == pytest.approx(4 / (1 + 0.51780**10) ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "penalty", [l1, flops, anti_zero, lambda x: expected_flops(x, SHARE), lambda x: df_flops(x, SHARE)]
+)
 def test_gradients(penalty):
     x = torch.rand(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
     assert torch.autograd.gradcheck(penalty, (x.requires_grad_(),))
@@ -63,7 +75,7 @@ def test_half_precision_sums_in_float32():
 
 
 def test_a_share_of_another_vocabulary_is_refused():
-    for count in (expected_flops, flops_at_corpus):
+    for count in (expected_flops, df_flops, flops_at_corpus):
         with pytest.raises(ObjectiveError, match="same vocabulary"):
             count(X, SHARE[:1])  # one number would broadcast
 

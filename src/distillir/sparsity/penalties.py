@@ -1,9 +1,11 @@
 """Penalties on representations x (B, V), x ≥ 0. Each is a mean over the batch it sees.
 
-On several processes or accumulated batches, `flops` is not the mean of its parts: give it the global batch.
+Over parts of a batch, `flops` and `df_flops` are not the mean of what each part gives: they see the global batch.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -32,6 +34,24 @@ def expected_flops(x: Tensor, document_share: Tensor) -> Tensor:
         document_share: (V,) share of the collection's documents with a weight on each dimension.
     """
     return (_wide(x) * share_like(document_share, x)).sum(1).mean()
+
+
+def df_flops(x: Tensor, document_share: Tensor, alpha: float = 0.1, beta: float = 10.0) -> Tensor:
+    """Σ_j (w_j·mean_b x_bj)², w_j = 1 / (1 + (P_d(j)^{log_α 2} − 1)^β): spares rare dimensions.
+
+    DF-FLOPS (Porco et al., SIGIR 2025, arXiv 2505.15070), with the shares of a frozen collection where the paper
+    estimates them while it trains.
+
+    Args:
+        x: (B, V) representations.
+        document_share: (V,) share of the collection's documents with a weight on each dimension.
+        alpha: share at which w is ½.
+        beta: steepness around it.
+    """
+    share = share_like(document_share, x)
+    odds = share.clamp(min=1e-12).double() ** (math.log(2) / math.log(alpha)) - 1  # 1 at α, 0 at share 1
+    weight = (1 / (1 + odds.clamp(min=0) ** beta)).to(share.dtype)
+    return (weight * _wide(x).mean(0)).square().sum()
 
 
 def anti_zero(x: Tensor) -> Tensor:
