@@ -30,6 +30,9 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         return Batch(self.x.to(device), self.targets.to(device))
 
+    def part(self, start: int, stop: int) -> Batch:
+        return Batch(self.x[start:stop], self.targets.part(start, stop))
+
 
 class Data:
     lengths: Sequence[int] = [1 + i % 5 for i in range(23)]

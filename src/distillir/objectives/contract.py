@@ -22,7 +22,7 @@ class Output:
         scores: (B, N) student score of each listed candidate.
         mask: (B, N) bool, True where a candidate is real and may be learnt from.
         vectors: (B, V) query representations, for sparsity penalties and representation objectives.
-        token_loss: () likelihood loss of a generative student.
+        token_loss: () likelihood loss of a generative student, a mean over the batch's contexts.
         shared: (B, S) scores of candidates that the whole batch shares (negatives only).
         shared_mask: (B, S) bool, False where a shared candidate is the context's own or its gold.
     """
@@ -48,20 +48,26 @@ class Targets:
         order: (B, N) int64 teacher ranks, 0 = best; -1 where unranked.
         gold: (B, N) bool, True on relevant candidates; a row without any has no contrastive term.
         vectors: (B, V) teacher representations.
+        turns: (B,) int64 turn depth of each context, 1 on a first turn.
     """
 
     scores: Tensor | None = None
     order: Tensor | None = None
     gold: Tensor | None = None
     vectors: Tensor | None = None
+    turns: Tensor | None = None
 
     def provides(self) -> frozenset[str]:
         """Names of the fields that are present."""
-        return frozenset(n for n in ("scores", "order", "gold", "vectors") if getattr(self, n) is not None)
+        return frozenset(n for n in ("scores", "order", "gold", "vectors", "turns") if getattr(self, n) is not None)
 
     def to(self, device: torch.device | str) -> Targets:
         """The same targets on another device."""
         return Targets(**{n: getattr(self, n).to(device) for n in self.provides()})
+
+    def part(self, start: int, stop: int) -> Targets:
+        """Those of some of the contexts."""
+        return Targets(**{n: getattr(self, n)[start:stop] for n in self.provides()})
 
 
 class Objective(Protocol):

@@ -33,6 +33,14 @@ class StoredRows:
         """The same rows on another device."""
         return StoredRows(self.indptr.to(device), self.indices.to(device), self.values.to(device))
 
+    def take(self, rows: Tensor) -> StoredRows:
+        """Some of the rows, in the given order."""
+        sizes = self.indptr.diff()[rows]
+        indptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        within = torch.arange(int(indptr[-1]), device=rows.device) - torch.repeat_interleave(indptr[:-1], sizes)
+        entries = torch.repeat_interleave(self.indptr[rows], sizes) + within
+        return StoredRows(indptr, self.indices[entries], self.values[entries])
+
     def dot(self, vectors: Tensor) -> Tensor:
         """Dot product of every vector (B, V) with every row → (B, U); the gradient goes to `vectors`."""
         # A weighted bag of the columns of `vectors` is a sparse-dense product that never densifies the rows.
@@ -79,6 +87,24 @@ class SparseBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def part(self, start: int, stop: int) -> SparseBatch:
+        """Contexts `start` to `stop` without the padding and documents that only the others need."""
+        candidates, mask = self.candidates[start:stop], self.mask[start:stop]
+        width = int(mask.sum(1).max())
+        kept, places = torch.unique(torch.cat([candidates[candidates >= 0], self.shared]), return_inverse=True)
+        listed = candidates.clone()
+        listed[candidates >= 0] = places[: len(places) - len(self.shared)]
+        return SparseBatch(
+            self.ids[start:stop, :width],
+            mask[:, :width],
+            self.documents.take(kept),
+            listed,
+            places[len(places) - len(self.shared) :],
+            self.shared_mask[start:stop],
+            self.targets.part(start, stop),
+            self.names[start:stop],
+        )
 
     def to(self, device: torch.device | str) -> SparseBatch:
         """The same batch on another device."""

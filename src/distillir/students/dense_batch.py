@@ -35,6 +35,20 @@ class DenseBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def part(self, start: int, stop: int) -> DenseBatch:
+        """Contexts `start` to `stop` without the padding that only the others need."""
+        width = int(self.mask[start:stop].sum(1).max())
+        return DenseBatch(
+            self.ids[start:stop, :width],
+            self.mask[start:stop, :width],
+            self.documents,
+            None if self.candidates is None else self.candidates[start:stop],
+            self.shared,
+            self.shared_mask[start:stop],
+            self.targets.part(start, stop),
+            self.names[start:stop],
+        )
+
     def to(self, device: torch.device | str) -> DenseBatch:
         """The same batch on another device."""
         return DenseBatch(

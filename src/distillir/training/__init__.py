@@ -1,7 +1,8 @@
 """One visible training loop, and the data it reads."""
 
+from distillir.training.contract import Tick, TrainResult
 from distillir.training.dense_data import DenseData
-from distillir.training.loop import Tick, TrainResult, train
+from distillir.training.loop import train
 from distillir.training.settings import TrainSettings
 from distillir.training.sparse_data import SparseData
 

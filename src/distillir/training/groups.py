@@ -12,21 +12,17 @@ from distillir.errors import TrainingError
 from distillir.training.settings import TrainSettings
 
 
-def batch_groups(
-    plan: Sequence[list[int]], collate: Callable[[Sequence[int]], Any], accumulate: int
-) -> Generator[list[Any]]:
-    """The plan's batches in groups of `accumulate`, the last maybe smaller; one trains while the next is built."""
+def built_ahead(
+    plan: Sequence[list[int]], collate: Callable[[Sequence[int]], Any]
+) -> Generator[tuple[Sequence[int], Any]]:
+    """Each batch of a plan with its rows; one trains while the next is built."""
     with ThreadPoolExecutor(1) as pool:
         ahead = [pool.submit(collate, plan[0])] if plan else []
-        group: list[Any] = []
-        for i in range(len(plan)):
+        for i, rows in enumerate(plan):
             batch = ahead.pop().result()
             if i + 1 < len(plan):
                 ahead.append(pool.submit(collate, plan[i + 1]))
-            group.append(batch)
-            if len(group) == accumulate or i + 1 == len(plan):
-                yield group
-                group = []
+            yield rows, batch
 
 
 def parameter_groups(student: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
-"""The one training loop: optimiser, accumulation, checkpoint, monitor, and nothing else.
+"""The one training loop: optimiser, global batch, checkpoint, monitor, and nothing else.
 
     for batch: output = student(batch); loss = objective(output, batch.targets) + Σ λ·penalty(vectors)
 
-What a student is, where candidates come from and what the labels say are other rooms' business.
+What a student is, where candidates come from and what the labels say are other rooms' business. A batch is all contexts
+of an optimiser step, whatever share of it one process forwards at a time: see `GlobalBatch`.
 """
 
 from __future__ import annotations
@@ -10,67 +11,29 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from distillir.errors import ConfigError, TrainingError
-from distillir.objectives.contract import Objective, Output, Targets, check_pairing
-from distillir.training.groups import batch_groups, parameter_groups
+from distillir.objectives.contract import Objective, Output, check_pairing
+from distillir.training.contract import Tick, TrainingData, TrainResult
+from distillir.training.global_batch import GlobalBatch, parts_of
+from distillir.training.groups import built_ahead, parameter_groups
 from distillir.training.monitor import Monitor, active_dimensions
 from distillir.training.plan import batches
+from distillir.training.ranks import Ranks
 from distillir.training.settings import TrainSettings
 from distillir.training.state import Progress, restore, resume, save_state, snapshot
 
 Penalty = Callable[[Tensor], Tensor]  # (B, V) → ()
 Evaluate = Callable[[nn.Module], float]  # larger is better
-
-
-class Batch(Protocol):
-    """What a data set hands to a student."""
-
-    @property
-    def targets(self) -> Targets: ...
-    def to(self, device: torch.device | str) -> Self: ...
-
-
-class TrainingData(Protocol):
-    """Contexts that can be made into batches. `collate` is a function of its arguments alone."""
-
-    @property
-    def lengths(self) -> Sequence[int]: ...
-    def collate(self, rows: Sequence[int], epoch: int) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Tick:
-    """One optimiser step, for whoever watches."""
-
-    step: int
-    steps: int
-    loss: float
-    active: float | None
-    steps_per_second: float
-    dev: float | None
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How a run ended: steps, dev history (step, figure), the best of it, seconds, and a note if it stopped early."""
-
-    steps: int
-    history: tuple[tuple[int, float], ...]
-    best: float | None
-    best_step: int
-    seconds: float
-    stopped: str = ""
 
 
 def train(
@@ -85,6 +48,9 @@ def train(
     watch: Callable[[Tick], None] = lambda _: None,
 ) -> TrainResult:
     """Train a student; with `folder`, checkpoint there and go on from the last checkpoint.
+
+    Started in several processes (`accelerate launch`, `torchrun`), each forwards its share of every batch; the first
+    evaluates, watches and writes, and all end with the same weights.
 
     A run that was stopped, however it was, and started again ends with bitwise the weights of one that was not; a
     finished run returns at once. The student is left in evaluation mode.
@@ -109,68 +75,71 @@ def train(
         raise TrainingError("there are no contexts to train on", "check filters and labels")
     if settings.patience and evaluate is None:
         raise ConfigError("patience waits for a dev figure and nothing evaluates", "give evaluate, or patience 0")
-    torch.manual_seed(settings.seed)
-    accelerator = _accelerator()
+    ranks = Ranks()
+    student.to(ranks.device)
+    ranks.alike(student)
     optimizer = torch.optim.AdamW(parameter_groups(student, settings), lr=settings.lr)
-    student, optimizer = accelerator.prepare(student, optimizer)
-    device: torch.device = accelerator.device
-    autocast, scaler = _precision(settings.precision, device)
-    _check_pairing(student, data, objective, device)
+    autocast, scaler = _precision(settings.precision, ranks.device)
+    _check_pairing(student, data, objective, ranks.device)
 
-    per_epoch = -(-len(batches(data.lengths, settings.batch_size, seed=0, epoch=0)) // settings.accumulate)
+    size = settings.batch_size * settings.accumulate * ranks.count
+    per_epoch = len(batches(data.lengths, size, seed=0, epoch=0))
     total = min(settings.epochs * per_epoch, settings.max_steps or settings.epochs * per_epoch)
     evaluate_every = settings.evaluate_every or per_epoch
     checkpoint_every = settings.checkpoint_every or per_epoch
     weighted = dict(penalties or {})
-    run = _identity(data, objective, settings, weighted)
+    run = _identity(data, objective, settings, weighted, ranks.count)
     progress, best = Progress(), None
     if folder and (found := resume(folder, student, optimizer, run)):
         progress, best = found
         if progress.scaler:
             scaler.load_state_dict(progress.scaler)
+    ranks.check_same(progress.step)
     monitor = Monitor()
     started, first, before = time.perf_counter(), progress.step, progress.seconds
     student.train()
     while progress.step < total and not progress.stopped:
-        plan = batches(data.lengths, settings.batch_size, seed=settings.seed, epoch=progress.epoch)
+        plan = batches(data.lengths, size, seed=settings.seed, epoch=progress.epoch)
         collate = partial(data.collate, epoch=progress.epoch)
-        with closing(batch_groups(plan[progress.batch :], collate, settings.accumulate)) as groups:
-            for group in groups:
+        with closing(built_ahead(plan[progress.batch :], collate)) as coming:
+            for rows, batch in coming:
                 for scheduled in optimizer.param_groups:
                     scheduled["lr"] = scheduled["peak"] * settings.rate(progress.step, total)
-                optimizer.zero_grad(set_to_none=True)
-                loss, active, dim = 0.0, None, 0
-                for batch in group:
-                    with autocast():
-                        output: Output = student(batch.to(device))
-                        part = objective(output, batch.targets.to(device)) / len(group)
-                        for weight, penalty in weighted.values():
-                            part = part + weight * penalty(_vectors(output)) / len(group)
-                    accelerator.backward(scaler.scale(part))
-                    loss += part.item()
-                    if (dims := active_dimensions(output.vectors)) is not None:
-                        active, dim = (active or 0.0) + dims / len(group), _vectors(output).shape[1]
-                scaler.unscale_(optimizer.optimizer)
-                norm = float(accelerator.clip_grad_norm_(student.parameters(), settings.clip or math.inf))
+                parts = parts_of(len(rows), settings.batch_size, ranks.count, ranks.rank)
+                key = settings.seed, progress.step
+                seen = GlobalBatch(student, batch, len(rows), parts, ranks, autocast, key)
+                output, targets = seen.output, batch.targets.to(ranks.device)
+                with autocast():
+                    loss = objective(output, targets)
+                    for weight, penalty in weighted.values():
+                        loss = loss + weight * penalty(_vectors(output))
+                seen.give(scaler.scale(loss))
+                scaler.unscale_(optimizer)
+                norm = float(nn.utils.clip_grad_norm_(student.parameters(), settings.clip or math.inf))
                 # An overflow of fp16 is no collapse: the scaler leaves the step out and scales less the next time.
                 overflow = scaler.is_enabled() and not math.isfinite(norm) and scaler.get_scale() > 1
-                monitor.check(progress.step + 1, loss, 0.0 if overflow else norm, active, dim)
-                scaler.step(optimizer.optimizer)
+                active = active_dimensions(output.vectors)
+                dim = _vectors(output).shape[1] if active is not None else 0
+                monitor.check(progress.step + 1, loss.item(), 0.0 if overflow else norm, active, dim)
+                scaler.step(optimizer)
                 scaler.update()
                 progress.step += 1
-                progress.batch += len(group)
+                progress.batch += 1
                 dev = None
                 if evaluate and (progress.step % evaluate_every == 0 or progress.step == total):
-                    dev = _evaluated(student, evaluate, progress.step)
+                    dev = _evaluated(student, evaluate, progress.step, ranks)
                     if _better(progress, dev, settings.patience):
                         best = snapshot(student)
                 elapsed = time.perf_counter() - started
                 progress.seconds = before + elapsed
-                watch(Tick(progress.step, total, monitor.loss, active, (progress.step - first) / elapsed, dev))
+                if ranks.main:
+                    watch(Tick(progress.step, total, monitor.loss, active, (progress.step - first) / elapsed, dev))
                 done = progress.step == total or bool(progress.stopped)
                 if folder and (done or progress.step % checkpoint_every == 0):
                     progress.scaler = scaler.state_dict()
-                    save_state(folder, student, optimizer, progress, best, run)
+                    if ranks.main:
+                        save_state(folder, student, optimizer, progress, best, run)
+                    ranks.wait()
                 if done:
                     break
             else:
@@ -182,22 +151,6 @@ def train(
     return TrainResult(progress.step, history, progress.best, progress.best_step, progress.seconds, progress.stopped)
 
 
-def _accelerator() -> Accelerator:
-    """Accelerate picks the device; precision is `_precision`'s, because accelerate keeps one for a whole process."""
-    try:
-        accelerator = Accelerator(mixed_precision="no", cpu=not torch.cuda.is_available())
-    except ValueError as error:
-        raise TrainingError(
-            f"accelerate was set up otherwise in this process ({error})", "train in a process of its own"
-        ) from error
-    if accelerator.num_processes > 1:
-        raise TrainingError(
-            f"started in {accelerator.num_processes} processes, each of which would train on every context",
-            "start one process",
-        )
-    return accelerator
-
-
 def _precision(name: str, device: torch.device) -> tuple[Callable[[], torch.autocast], torch.amp.GradScaler]:
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
     autocast = partial(torch.autocast, device.type, dtype=kind, enabled=kind is not None)
@@ -205,12 +158,17 @@ def _precision(name: str, device: torch.device) -> tuple[Callable[[], torch.auto
 
 
 def _identity(
-    data: TrainingData, objective: Objective, settings: TrainSettings, penalties: Mapping[str, tuple[float, Penalty]]
+    data: TrainingData,
+    objective: Objective,
+    settings: TrainSettings,
+    penalties: Mapping[str, tuple[float, Penalty]],
+    processes: int,
 ) -> dict[str, Any]:
     """What makes a run another than others. How often it checkpoints does not."""
     lengths = hashlib.sha256(str(list(data.lengths)).encode()).hexdigest()[:16]
     return {
         **{name: value for name, value in asdict(settings).items() if name != "checkpoint_every"},
+        "processes": processes,
         "contexts": len(data.lengths),
         "lengths": lengths,
         "objective": objective.name,
@@ -218,10 +176,10 @@ def _identity(
     }
 
 
-def _evaluated(student: nn.Module, evaluate: Evaluate, step: int) -> float:
+def _evaluated(student: nn.Module, evaluate: Evaluate, step: int, ranks: Ranks) -> float:
     student.eval()
     with torch.no_grad():
-        dev = float(evaluate(student))
+        dev = ranks.from_main(float(evaluate(student)) if ranks.main else math.nan)
     student.train()
     if not math.isfinite(dev):
         raise TrainingError(f"step {step}: the dev figure is {dev}", "look at the evaluation; larger must be better")

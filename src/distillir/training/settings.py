@@ -17,8 +17,9 @@ class TrainSettings:
     Attributes:
         epochs: passes over the contexts.
         max_steps: optimiser steps after which to stop; 0 = as many as the epochs have.
-        batch_size: contexts a forward pass.
-        accumulate: forward passes an optimiser step.
+        batch_size: contexts a forward pass of one process.
+        accumulate: forward passes an optimiser step. All its contexts are one batch, those of all processes included:
+            they are drawn together, share negatives and are penalised as one.
         lr: peak learning rate of AdamW.
         lr_scale: factor on `lr` for parameters whose name starts with a key, e.g. {"gate.": 10}.
         weight_decay: of AdamW, on matrices only.

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: weights, optimiser moments, counters and random state, without pickle.
+"""Checkpoints of a run: weights, optimiser moments and counters, without pickle.
 
 A checkpoint is a folder `step-N` written beside under another name and renamed, so a kill leaves the
-last whole one. Two are kept: should the newest be damaged, the one before serves. Order and draws
-need no state: they are keyed by seed, epoch and context id.
+last whole one. Two are kept: should the newest be damaged, the one before serves. Order, draws and dropout
+need no state: they are keyed by seed, epoch, step and context id.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from distillir.errors import TrainingError
 from distillir.students.whole_folder import whole_folder
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 RECORD = "progress.json"
 logger = logging.getLogger(__name__)
@@ -34,12 +34,13 @@ class Progress:
     """Where a run stands.
 
     Attributes:
-        step: optimiser steps done. epoch, batch: next forward pass.
+        step: optimiser steps done. epoch, batch: of the next step.
         best: best dev figure so far; best_step: when; stale: evaluations since.
         history: (step, dev figure) of every evaluation.
         stopped: why the run ended before its last step, "" while it has not.
         seconds: spent so far, in this process and those before it.
         scaler: state of the fp16 loss scaler, empty without one.
+        steered: states of control and mix, empty without them.
     """
 
     step: int = 0
@@ -52,6 +53,7 @@ class Progress:
     stopped: str = ""
     seconds: float = 0.0
     scaler: dict[str, float] = field(default_factory=dict)
+    steered: dict[str, Any] = field(default_factory=dict)
 
 
 def save_state(
@@ -74,14 +76,10 @@ def save_state(
     for number, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             moments[f"{number}.{name}"] = torch.as_tensor(value).contiguous()
-    random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
     final = folder / f"step-{progress.step:08d}"
     with whole_folder(final, TrainingError, "earlier checkpoints are; run again to go on from the last") as fresh:
         save_file(_named(model), fresh / "model.safetensors")
         save_file(moments, fresh / "optimizer.safetensors")
-        save_file(random, fresh / "random.safetensors")
         if best is not None:
             save_file(best, fresh / "best.safetensors")
         files = {file.name: _digest(file) for file in sorted(fresh.iterdir())}
@@ -101,7 +99,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def resume(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, run: dict[str, Any]
 ) -> tuple[Progress, dict[str, Tensor] | None] | None:
-    """Put model, optimiser and random state back as the newest whole checkpoint has them.
+    """Put model and optimiser back as the newest whole checkpoint has them.
 
     Returns:
         Progress and the best weights so far; None where there is no checkpoint.
@@ -185,9 +183,6 @@ def _put_back(
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     except (ValueError, KeyError, RuntimeError) as error:
         raise TrainingError(f"{checkpoint} is of another optimiser ({error})", "start anew") from error
-    torch.set_rng_state(tensors["random"]["cpu"])
-    if "cuda" in tensors["random"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random"]["cuda"])
 
 
 def _digest(path: Path) -> str:
