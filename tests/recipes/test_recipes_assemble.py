@@ -6,6 +6,7 @@ import torch
 
 from distillir.errors import ConfigError, DistillirError
 from distillir.recipes.assemble import (
+    build_control,
     build_objective,
     build_penalties,
     build_rule,
@@ -232,6 +233,9 @@ def test_disco_is_as_published():
         ({"draw": {"top": {"n": "many"}}}, "n is 'many'"),
         ({"draw": {"bands": {"bands": [[1, 2]]}}}, "bands"),
         ({"penalties": {"l2": 1.0}}, "l2"),
+        ({"penalties": {"l1": {"weight": 1.0, "schedule": "linear", "ramp": 2.0}}}, "ramp"),
+        ({"sparsity": {"active_dims": 10, "penalty": "l2"}}, "l2"),
+        ({"sparsity": {"active_dims": {1: 10, 4: -2}}}, "active_dims"),
         ({"gold": "none", "pseudo_gold": True}, "pseudo_gold"),
         ({"pool": "collection", "objective": {"kld": {}}}, "kld"),
         ({"pool": "collection", "objective": {"infonce": {}}}, "infonce"),
@@ -247,3 +251,37 @@ def test_options_take_the_types_they_declare():
     assert sampler.draw.n == 3
     with pytest.raises(ConfigError, match="it has"):
         check_method(Method(draw={"all": {"n": 3}}))
+
+
+def test_penalties_take_a_number_or_a_schedule(documents):
+    method = Method(
+        penalties={"anti_zero": 1.0, "l1": {"weight": 0.01, "schedule": "quadratic", "ramp": 0.5}, "expected_flops": 2}
+    )
+    made = build_penalties(method, documents)
+    assert made["anti_zero"][0] == 1.0
+    assert made["l1"][0](0.25) == pytest.approx(0.0025)
+    x = torch.rand(3, DIM)
+    share = torch.from_numpy(documents.document_frequency() / DOCUMENTS).float()
+    assert made["expected_flops"][1](x).item() == pytest.approx((x * share).sum(1).mean().item(), rel=1e-5)
+    assert Method.model_validate(method.model_dump(mode="json")) == method
+
+
+def test_a_sparsity_target_becomes_a_control(documents):
+    assert build_control(Method(), documents) is None
+    held = build_control(Method(sparsity={"active_dims": 10}), documents)
+    assert held.report()["all"]["target"] == 10
+    held = build_control(Method(sparsity={"flops": 1.2, "by_turn": True}), documents)
+    assert [*held.report()] == ["turn 1+", "turn 2+", "turn 4+", "turn 6+"]
+    x, turns = torch.ones(2, DIM), torch.tensor([1, 7])
+    held.update(x, turns, 1.0)
+    assert held.report()["turn 6+"]["count"] == pytest.approx(documents.document_frequency().sum() / DOCUMENTS)
+    method = Method(sparsity={"active_dims": {"1": 8, "5": 12}})  # as JSON has it
+    assert build_control(method, documents).targets == {1: 8.0, 5: 12.0}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"active_dims": 3, "flops": 1.0}, {"active_dims": {1: 3}, "by_turn": True}, {"dims": 3}]
+)
+def test_a_sparsity_target_is_one(options):
+    with pytest.raises(ValueError, match="sparsity"):
+        Method(sparsity=options)

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, get_type_hints
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from distillir import objectives, sparsity
 from distillir.errors import ConfigError
 from distillir.objectives.contract import Objective
-from distillir.recipes.method import WHOLE, Method
+from distillir.recipes.method import WHOLE, Method, PenaltyWeight
 from distillir.sampling import DRAWS, Candidates, CandidateSampler, RankedPool, Ranking
 from distillir.sampling.candidates import check_gold_policy
 from distillir.sampling.draw import Draw
-from distillir.training.loop import Penalty
+from distillir.sparsity import SparsityControl
+from distillir.training.loop import Penalty, Schedule
 from distillir.training.sparse_data import ScoreRule
 from distillir.vectors import Postings, SparseVectors
 
 PENALTIES: dict[str, Penalty] = {"l1": sparsity.l1, "flops": sparsity.flops, "anti_zero": sparsity.anti_zero}
+OF_SHARES: dict[str, Callable[..., Tensor]] = {"df_flops": sparsity.df_flops, "expected_flops": sparsity.expected_flops}
 COLLECTION_KLD = objectives.FullCollectionKLD
 OBJECTIVES: dict[str, Callable[..., Objective]] = {**objectives.OBJECTIVES, COLLECTION_KLD.name: COLLECTION_KLD}
 OF_CANDIDATES = frozenset({"scores", "order", "gold", "shared"})
@@ -37,6 +42,7 @@ def check_method(method: Method) -> None:
     objectives.WeightedSum(parts)
     build_draw(method)
     build_penalties(method)
+    build_control(method)
     check_gold_policy(method.gold, method.pseudo_gold)
     for _, objective in parts:
         if method.pool == WHOLE and (objective.reads_output | objective.reads_targets) & OF_CANDIDATES:
@@ -67,12 +73,46 @@ def build_sampler(method: Method, pool: RankedPool, seed: int) -> CandidateSampl
     return CandidateSampler(pool, build_draw(method), seed=seed, gold=method.gold, pseudo_gold=method.pseudo_gold)
 
 
-def build_penalties(method: Method) -> dict[str, tuple[float, Penalty]]:
-    """Penalties with their weights."""
-    unknown = sorted(set(method.penalties) - set(PENALTIES))
-    if unknown:
-        raise ConfigError(f"unknown penalty {', '.join(unknown)}", f"use {', '.join(PENALTIES)}")
-    return {name: (weight, PENALTIES[name]) for name, weight in method.penalties.items()}
+def build_penalties(
+    method: Method, documents: SparseVectors | None = None
+) -> dict[str, tuple[float | Schedule, Penalty]]:
+    """Penalties with their weights; those that read document shares take them from `documents`."""
+    made: dict[str, tuple[float | Schedule, Penalty]] = {}
+    for name, given in method.penalties.items():
+        weight: float | Schedule
+        if isinstance(given, PenaltyWeight):
+            ramp = {} if given.ramp is None else {"ramp": given.ramp}
+            weight = _make("schedule", given.schedule, sparsity.SCHEDULES, {"weight": given.weight, **ramp})
+        else:
+            weight = given
+        made[name] = weight, _penalty(name, documents)
+    return made
+
+
+def build_control(method: Method, documents: SparseVectors | None = None) -> SparsityControl | None:
+    """What holds the method's sparsity target, if it has one; FLOPS are counted on `documents`."""
+    wanted = method.sparsity
+    if wanted is None:
+        return None
+    name, usual = ("active_dims", "l1") if wanted.flops is None else ("flops", "expected_flops")
+    count = sparsity.active_dimensions if wanted.flops is None else _of_shares(sparsity.flops_at_corpus, documents)
+    pressing = _penalty(wanted.penalty or usual, documents)
+    return SparsityControl(pressing, count, wanted.target, name=name, gain=wanted.gain, start=wanted.start)
+
+
+def _penalty(name: str, documents: SparseVectors | None) -> Penalty:
+    if name in OF_SHARES:
+        return _of_shares(OF_SHARES[name], documents)
+    if name not in PENALTIES:
+        known = ", ".join(sorted([*PENALTIES, *OF_SHARES]))
+        raise ConfigError(f"unknown penalty {name}", f"use {known}")
+    return PENALTIES[name]
+
+
+def _of_shares(counted: Callable[..., Tensor], documents: SparseVectors | None) -> Penalty:
+    """A function of representations and document shares, with the (V,) shares of these documents."""
+    frequency = np.zeros(0) if documents is None else documents.document_frequency() / max(1, len(documents))
+    return partial(counted, document_share=torch.from_numpy(frequency).float())
 
 
 def build_rule(method: Method) -> ScoreRule | None:

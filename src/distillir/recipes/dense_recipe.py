@@ -97,6 +97,8 @@ def check_dense_method(method: Method) -> None:
             f"penalties: {', '.join(method.penalties)} count active dimensions, and all of a dense vector's are",
             "leave penalties out",
         )
+    if method.sparsity is not None:
+        raise ConfigError("sparsity: all dimensions of a dense vector are active", "leave sparsity out")
     if method.score_rule != "true":
         raise ConfigError(f"score_rule: {method.score_rule!r} is of sparse students", "leave it out")
     if method.fusion != "linear":

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distillir.data import Context
 from distillir.errors import DataError, SamplingError
 from distillir.labels import LabelStore
-from distillir.recipes.assemble import build_objective, build_penalties, build_rule, build_sampler
+from distillir.recipes.assemble import build_control, build_objective, build_penalties, build_rule, build_sampler
 from distillir.recipes.fusing import Fused, fused_teacher, ranked
 from distillir.recipes.marks import labelled_digest
 from distillir.recipes.method import Method
@@ -175,6 +175,7 @@ def fit(
         rule=build_rule(method),
         members=tuple(labelled.fused.members.values()),
         plan=labelled.fused.plan,
+        turns=[c.conversation.depth for c in labelled.contexts],
     )
     judge: Evaluate | None = None if evaluate is None else evaluate  # type: ignore[assignment]
     result = train(
@@ -182,7 +183,8 @@ def fit(
         data,
         build_objective(method, documents),
         training,
-        penalties=build_penalties(method),
+        penalties=build_penalties(method, documents),
+        control=build_control(method, documents),
         evaluate=judge,
         folder=folder,
         watch=watch,

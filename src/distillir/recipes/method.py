@@ -19,12 +19,51 @@ WHOLE = "collection"
 UNTRAINED = "untrained"
 """As a teacher: what the student makes of the conversation before it is trained. The mean of its vector and a
 rewrite's ranks better than either."""
+TURNS = (1, 2, 4, 6)  # where `by_turn` begins a bucket: first turn, early, middle and late ones
 
 
 class Strict(BaseModel):
     """Unknown keys are refused: a misspelt option that is silently ignored costs a training."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PenaltyWeight(Strict):
+    """λ of a penalty over a run."""
+
+    weight: float
+    schedule: Literal["constant", "linear", "quadratic"] = "constant"
+    ramp: float | None = Field(None, description="share of all steps over which the weight rises; by default a third")
+
+
+class SparsityTarget(Strict):
+    """A count of the query's dimensions to hold, in place of a weight to try out."""
+
+    active_dims: float | dict[int, float] | None = Field(
+        None, description="non-zero dimensions a query: one number, or turn from which it holds → number"
+    )
+    flops: float | dict[int, float] | None = Field(
+        None, description="multiplications a query and candidate document, likewise"
+    )
+    by_turn: bool = Field(False, description="hold one number for first, early and late turns each, not on average")
+    penalty: str | None = Field(None, description="what presses; by default l1, or expected_flops")
+    gain: float = Field(0.05, description="largest change of ln λ in a step")
+    start: float = Field(-7.0, description="ln λ before the first step")
+
+    @model_validator(mode="after")
+    def _one_target(self) -> SparsityTarget:
+        if (self.active_dims is None) == (self.flops is None):
+            raise ValueError("give either active_dims or flops")
+        if self.by_turn and (isinstance(self.flops, dict) or isinstance(self.active_dims, dict)):
+            raise ValueError("by_turn: the target already names turns")
+        return self
+
+    @property
+    def target(self) -> float | dict[int, float]:
+        """What is held, by turn where turns are told apart."""
+        given = self.flops if self.active_dims is None else self.active_dims
+        assert given is not None
+        return dict.fromkeys(TURNS, given) if self.by_turn and not isinstance(given, dict) else given
 
 
 class Method(Strict):
@@ -50,7 +89,10 @@ class Method(Strict):
     gold: Literal["one", "all", "none"] = Field("one", description="golds listed a context and epoch")
     pseudo_gold: bool = Field(False, description="take the teacher's first document as gold where none is known")
     in_batch: bool = Field(True, description="share negatives between the contexts of a batch")
-    penalties: dict[str, float] = Field({}, description="penalty on the query's weights → λ")
+    penalties: dict[str, float | PenaltyWeight] = Field(
+        {}, description="penalty on the query's weights → λ, or its weight, schedule and ramp"
+    )
+    sparsity: SparsityTarget | None = Field(None, description="active dimensions or FLOPS to train for")
     score_rule: ScoreRuleName = Field(
         "true", description="teacher score of a gold: its true score, or rank 11's outside the band (as published)"
     )
@@ -80,7 +122,8 @@ class Method(Strict):
             raise ValueError("teachers: give weights of 0 or more, one of them above 0")
         if not any(self.writers.values()):
             raise ValueError("teachers: the untrained student alone teaches nothing, name a teacher of rewrites")
-        for name, weight in self.penalties.items():
+        for name, given in self.penalties.items():
+            weight = given.weight if isinstance(given, PenaltyWeight) else given
             if not math.isfinite(weight) or weight < 0:
                 raise ValueError(f"penalties.{name}: {weight} is no weight, give 0 or more")
         if self.pool == WHOLE:

@@ -82,6 +82,7 @@ class Stages:
             if not task:
                 task.append(self._progress.add_task("train", total=tick.steps, rate="", note=""))
             active = "" if tick.active is None else f", {tick.active:.0f} active"
+            active += held(tick)
             dev = "" if tick.dev is None else f", dev {tick.dev:.3f}"
             rate = f"{tick.steps_per_second:.1f} steps/s"
             self._progress.update(task[0], completed=tick.step, rate=rate, note=f"loss {tick.loss:.4f}{active}{dev}")
@@ -98,3 +99,14 @@ class Stages:
         if not self._live and (always or now - self._last > EVERY):
             self._last = now
             self.say(text)
+
+
+def held(tick: Tick) -> str:
+    """What a sparsity target has come to, as in "; flops 1.31 of 1.2"."""
+    told = tick.steered.get("control", {})
+    parts = [
+        f"{'' if name == 'all' else name + ' '}{one['of']} {one['count']:.3g} of {one['target']:g}"
+        for name, one in told.items()
+        if one["count"] is not None
+    ]
+    return f", {'; '.join(parts)}" if parts else ""

@@ -34,7 +34,7 @@ class Part(NamedTuple):
 
 
 def parts_of(count: int, batch_size: int, ranks: int, rank: int) -> list[Part]:
-    """This process's parts of a global batch of `count` contexts, none above `batch_size`, all about equal."""
+    """Parts that a process has of a global batch of `count` contexts, none above `batch_size`, all about equal."""
     rounds = -(-count // (ranks * batch_size))
     cuts = [count * i // (rounds * ranks) for i in range(rounds * ranks + 1)]
     found = [Part(cuts[i], cuts[i + 1]) for i in range(rank, rounds * ranks, ranks) if cuts[i] < cuts[i + 1]]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from distillir.errors import ConfigError, TrainingError
 from distillir.objectives.contract import Objective, Output, check_pairing
-from distillir.training.contract import Tick, TrainingData, TrainResult
+from distillir.training.contract import Control, Mixing, Steered, Tick, TrainingData, TrainResult
 from distillir.training.global_batch import GlobalBatch, parts_of
 from distillir.training.groups import built_ahead, parameter_groups
 from distillir.training.monitor import Monitor, active_dimensions
@@ -33,6 +33,7 @@ from distillir.training.settings import TrainSettings
 from distillir.training.state import Progress, restore, resume, save_state, snapshot
 
 Penalty = Callable[[Tensor], Tensor]  # (B, V) → ()
+Schedule = Callable[[float], float]  # share of steps done → weight
 Evaluate = Callable[[nn.Module], float]  # larger is better
 
 
@@ -42,7 +43,8 @@ def train(
     objective: Objective,
     settings: TrainSettings,
     *,
-    penalties: Mapping[str, tuple[float, Penalty]] | None = None,
+    penalties: Mapping[str, tuple[float | Schedule, Penalty]] | None = None,
+    control: Control | None = None,
     evaluate: Evaluate | None = None,
     folder: Path | None = None,
     watch: Callable[[Tick], None] = lambda _: None,
@@ -60,7 +62,8 @@ def train(
         data: contexts; see `TrainingData`.
         objective: checked against the first batch's targets and the student's output before step 0.
         settings: of the run.
-        penalties: name → (weight, penalty on `Output.vectors`).
+        penalties: name → (weight, penalty on `Output.vectors`); a weight may be a function of the share of steps done.
+        control: of a penalty whose weight follows the count it is to hold, see `SparsityControl`.
         evaluate: dev figure, larger is better; called in evaluation mode, without gradients.
         folder: of the checkpoints.
         watch: called after every optimiser step.
@@ -88,12 +91,19 @@ def train(
     evaluate_every = settings.evaluate_every or per_epoch
     checkpoint_every = settings.checkpoint_every or per_epoch
     weighted = dict(penalties or {})
-    run = _identity(data, objective, settings, weighted, ranks.count)
+    steered: dict[str, Steered] = {} if control is None else {"control": control}
+    if isinstance(objective, Mixing):
+        steered["mix"] = objective
+    for one in steered.values():
+        one.restore({})  # a run starts anew, whatever the object steered before
+    run = _identity(data, objective, settings, weighted, ranks.count, steered)
     progress, best = Progress(), None
     if folder and (found := resume(folder, student, optimizer, run)):
         progress, best = found
         if progress.scaler:
             scaler.load_state_dict(progress.scaler)
+        for name, one in steered.items():
+            one.restore(progress.steered[name])
     ranks.check_same(progress.step)
     monitor = Monitor()
     started, first, before = time.perf_counter(), progress.step, progress.seconds
@@ -112,7 +122,12 @@ def train(
                 with autocast():
                     loss = objective(output, targets)
                     for weight, penalty in weighted.values():
-                        loss = loss + weight * penalty(_vectors(output))
+                        now = weight(progress.step / total) if callable(weight) else weight
+                        loss = loss + now * penalty(_vectors(output))
+                    if control is not None:
+                        loss = loss + control.penalty(_vectors(output), targets.turns)
+                    if isinstance(objective, Mixing):
+                        objective.observe(output, targets, (progress.step + 1) / total, seen.norm)
                 seen.give(scaler.scale(loss))
                 scaler.unscale_(optimizer)
                 norm = float(nn.utils.clip_grad_norm_(student.parameters(), settings.clip or math.inf))
@@ -123,6 +138,8 @@ def train(
                 monitor.check(progress.step + 1, loss.item(), 0.0 if overflow else norm, active, dim)
                 scaler.step(optimizer)
                 scaler.update()
+                if control is not None:
+                    control.update(_vectors(output).detach(), targets.turns, settings.rate(progress.step, total))
                 progress.step += 1
                 progress.batch += 1
                 dev = None
@@ -133,10 +150,12 @@ def train(
                 elapsed = time.perf_counter() - started
                 progress.seconds = before + elapsed
                 if ranks.main:
-                    watch(Tick(progress.step, total, monitor.loss, active, (progress.step - first) / elapsed, dev))
+                    rate = (progress.step - first) / elapsed
+                    watch(Tick(progress.step, total, monitor.loss, active, rate, dev, _reports(steered)))
                 done = progress.step == total or bool(progress.stopped)
                 if folder and (done or progress.step % checkpoint_every == 0):
                     progress.scaler = scaler.state_dict()
+                    progress.steered = {name: one.state() for name, one in steered.items()}
                     if ranks.main:
                         save_state(folder, student, optimizer, progress, best, run)
                     ranks.wait()
@@ -147,8 +166,15 @@ def train(
     if settings.keep_best and best is not None:
         restore(student, best)
     student.eval()
-    history = tuple(progress.history)
-    return TrainResult(progress.step, history, progress.best, progress.best_step, progress.seconds, progress.stopped)
+    return TrainResult(
+        progress.step,
+        tuple(progress.history),
+        progress.best,
+        progress.best_step,
+        progress.seconds,
+        progress.stopped,
+        _reports(steered),
+    )
 
 
 def _precision(name: str, device: torch.device) -> tuple[Callable[[], torch.autocast], torch.amp.GradScaler]:
@@ -161,8 +187,9 @@ def _identity(
     data: TrainingData,
     objective: Objective,
     settings: TrainSettings,
-    penalties: Mapping[str, tuple[float, Penalty]],
+    penalties: Mapping[str, tuple[float | Schedule, Penalty]],
     processes: int,
+    steered: Mapping[str, Steered],
 ) -> dict[str, Any]:
     """What makes a run another than others. How often it checkpoints does not."""
     lengths = hashlib.sha256(str(list(data.lengths)).encode()).hexdigest()[:16]
@@ -172,7 +199,8 @@ def _identity(
         "contexts": len(data.lengths),
         "lengths": lengths,
         "objective": objective.name,
-        "penalties": {name: weight for name, (weight, _) in penalties.items()},
+        "penalties": {name: str(weight) if callable(weight) else weight for name, (weight, _) in penalties.items()},
+        "steered": {name: one.describe() for name, one in steered.items()},
     }
 
 
@@ -206,6 +234,10 @@ def _check_pairing(student: nn.Module, data: TrainingData, objective: Objective,
         output: Output = student(batch)
     student.train(training)
     check_pairing(objective, output.provides(), batch.targets.provides())
+
+
+def _reports(steered: Mapping[str, Steered]) -> dict[str, Any]:
+    return {name: one.report() for name, one in steered.items()}
 
 
 def _vectors(output: Output) -> Tensor:

@@ -40,6 +40,7 @@ class SparseData:
         members: each teacher's own vectors in the order of `plan.weights`, an empty row where it lacks the context;
             for plans whose scores are no vector's. Without any, the scores are those of `teacher`.
         plan: how the members' scores are fused.
+        turns: turn depth of each context, 1 on a first turn; only targets by turn read it.
     """
 
     names: Sequence[str]
@@ -54,6 +55,7 @@ class SparseData:
     rule: ScoreRule | None = None
     members: Sequence[CSR] = ()
     plan: FusionPlan | None = None
+    turns: Sequence[int] | None = None
     lengths: Sequence[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +76,8 @@ class SparseData:
                 f"documents have {self.documents.dim} dimensions, the student {self.dim}",
                 "encode the corpus with a model of the student's vocabulary",
             )
+        if self.turns is not None and len(self.turns) != len(self.names):
+            raise TrainingError(f"{len(self.names)} contexts and {len(self.turns)} turns", "give one a context")
         object.__setattr__(self, "lengths", [len(one) for one in self.ids])
 
     def collate(self, rows: Sequence[int], epoch: int) -> SparseBatch:
@@ -95,6 +99,7 @@ class SparseData:
         scores = self._scores(stored, torch.from_numpy(candidates).clamp(min=0), teacher, rows) if width else None
         if scores is not None and self.rule is not None:
             scores = self._ruled(scores, rows, lists)
+        turns = None if self.turns is None else torch.tensor([self.turns[row] for row in rows])
         ids, mask = pad([self.ids[row] for row in rows], self.pad_id)
         return SparseBatch(
             ids=ids,
@@ -103,7 +108,7 @@ class SparseData:
             candidates=torch.from_numpy(candidates),
             shared=torch.from_numpy(np.searchsorted(unique, shared)),
             shared_mask=torch.from_numpy(allowed),
-            targets=Targets(scores=scores, gold=torch.from_numpy(gold), vectors=teacher),
+            targets=Targets(scores=scores, gold=torch.from_numpy(gold), vectors=teacher, turns=turns),
             names=tuple(self.names[row] for row in rows),
         )
 
