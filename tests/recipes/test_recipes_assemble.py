@@ -205,7 +205,7 @@ def test_every_preset_holds_together(name):
 
 
 def test_the_presets_are_these():
-    assert presets() == ["collection", "disco", "mse", "student"]
+    assert presets() == ["collection", "disco", "kld_contrastive", "mse", "student"]
 
 
 def test_disco_is_as_published():
