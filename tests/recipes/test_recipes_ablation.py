@@ -146,7 +146,7 @@ def test_verdicts_front_and_turns_by_hand(recipe):
 
 
 def test_seeds_are_pooled_as_queries_of_their_own():
-    jobs = {seed: [Job({"q": {"d": float(seed)}}, {"q": 3.0}, {"q": 1.0}, {})] for seed in (1, 2)}
+    jobs = [(seed, Job({"q": {"d": float(seed)}}, {"q": 3.0}, {"q": 1.0}, {})) for seed in (1, 2)]
     made = pooled("x", jobs)
     assert made.run == {seeded("q", 1): {"d": 1.0}, seeded("q", 2): {"d": 2.0}}
     assert made.active == {seeded("q", 1): 3.0, seeded("q", 2): 3.0}

@@ -69,7 +69,8 @@ def run_ablation(
     with at_work(recipe, quiet=quiet) as shop:
         shop.counts()
         parts = _parts(shop, cells, folds)
-        found = measured(_jobs(shop), cells, parts, seeds, shop.stages)
+        trials = [(part, seed) for part in parts for seed in seeds]
+        found = measured(_jobs(shop), cells, trials, shop.stages)
         folder = recipe.out / FOLDER
         write_text(folder / "ablation.json", found.to_json() + "\n")
         record = {"commit": commit(), "versions": versions(), "settings": cells[0].recipe.resolved()}
@@ -77,39 +78,30 @@ def run_ablation(
         return found, write_ablation_report(folder / "report.html", found, {**record, **told})
 
 
-def measured(
-    jobs: Jobs, cells: Sequence[Cell], parts: Sequence[Part], seeds: Sequence[int], stages: Stages
-) -> Ablation:
-    """Every cell on every part under every seed, and what follows from them.
+def measured(jobs: Jobs, cells: Sequence[Cell], trials: Sequence[tuple[Part, int]], stages: Stages) -> Ablation:
+    """Every cell in every trial, and what follows from them.
 
     Args:
         jobs: does the trainings.
         cells: the baseline first.
-        parts: their held-out contexts are pooled.
-        seeds: of the trainings.
+        trials: parts with the seed each is trained under; their held-out contexts are pooled.
         stages: told of each training.
     """
-    found: dict[str, dict[int, list[Job]]] = {cell.name: {seed: [] for seed in seeds} for cell in cells}
-    total, done, bar = len(cells) * len(parts) * len(seeds), 0, stages.bar("trainings")
-    for part in parts:
+    found: dict[str, list[tuple[int, Job]]] = {cell.name: [] for cell in cells}
+    total, bar = len(cells) * len(trials), stages.bar("trainings")
+    for part, seed in trials:
         for cell in cells:
-            for seed in seeds:
-                done += 1
-                kept = jobs.has(cell.recipe, part, seed)
-                job = jobs.get(cell.recipe, part, seed)
-                found[cell.name][seed].append(job)
-                active = float(np.mean(list(job.active.values())))
-                how = "kept" if kept else f"{job.training['seconds']:.0f} s"
-                stages.say(f"{cell.name}, {part.name}, seed {seed}: {active:.1f} active ({how})")
-                bar(done, total)
-    systems = [pooled(cell.name, found[cell.name]) for cell in cells]
-    gates = []
-    for part in parts:
-        untrained = part.bed.measure(GATE, conversation(jobs.gate))
-        run = {query: dict(scores) for query, scores in untrained.run.items()}
-        gates.append(Job(run, dict(untrained.active or {}), dict(untrained.flops or {}), {}))
-    systems.append(pooled(GATE, dict.fromkeys(seeds, gates), note="not trained"))
-    contexts = [(c, part.bed, seed) for part in parts for c in part.bed.contexts for seed in seeds]
+            kept = jobs.has(cell.recipe, part, seed)
+            job = jobs.get(cell.recipe, part, seed)
+            found[cell.name].append((seed, job))
+            active = float(np.mean(list(job.active.values())))
+            how = "kept" if kept else f"{job.training['seconds']:.0f} s"
+            stages.say(f"{cell.name}, {part.name}, seed {seed}: {active:.1f} active ({how})")
+            bar(sum(map(len, found.values())), total)
+    systems = [pooled(name, done) for name, done in found.items()]
+    untrained = {part.name: _untrained(part, jobs) for part, _ in trials}
+    systems.append(pooled(GATE, [(seed, untrained[part.name]) for part, seed in trials], note="not trained"))
+    contexts = [(c, part.bed, seed) for part, seed in trials for c in part.bed.contexts]
     return ablation_of(
         systems,
         cells,
@@ -117,10 +109,14 @@ def measured(
         depth={seeded(c.id, seed): c.conversation.depth for c, _, seed in contexts},
         group={seeded(c.id, seed): c.group for c, _, seed in contexts},
         corpus={seeded(c.id, seed): bed.corpus[c.id] for c, bed, seed in contexts},
-        training={
-            name: [job.training for jobs_ in by_seed.values() for job in jobs_] for name, by_seed in found.items()
-        },
+        training={name: [job.training for _, job in done] for name, done in found.items()},
     )
+
+
+def _untrained(part: Part, jobs: Jobs) -> Job:
+    found = part.bed.measure(GATE, conversation(jobs.gate))
+    run = {query: dict(scores) for query, scores in found.run.items()}
+    return Job(run, dict(found.active or {}), dict(found.flops or {}), {})
 
 
 def folds_of(contexts: Sequence[Context], count: int, seed: int = 0) -> list[list[Context]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -130,20 +130,19 @@ class Jobs:
         return self._taught[told]
 
 
-def pooled(name: str, jobs: Mapping[int, Sequence[Job]], note: str = "") -> SystemResult:
+def pooled(name: str, jobs: Sequence[tuple[int, Job]], note: str = "") -> SystemResult:
     """Jobs of one recipe as one system whose queries are (context, seed): a conversation's stay one cluster.
 
     Args:
         name: of the system.
-        jobs: seed → its jobs, one a part.
+        jobs: with the seed of each.
     """
     run, active, flops = {}, {}, {}
-    for seed, parts in jobs.items():
-        for job in parts:
-            for query, found in job.run.items():
-                run[seeded(query, seed)] = found
-                active[seeded(query, seed)] = job.active[query]
-                flops[seeded(query, seed)] = job.flops[query]
+    for seed, job in jobs:
+        for query, found in job.run.items():
+            run[seeded(query, seed)] = found
+            active[seeded(query, seed)] = job.active[query]
+            flops[seeded(query, seed)] = job.flops[query]
     return SystemResult(name, run, active=active, flops=flops, note=note)
 
 
