@@ -18,6 +18,7 @@ from distillir.objectives import (
     OBJECTIVES,
     InfoNCE,
     LambdaRank,
+    ListNet,
     MarginMSE,
     Output,
     PointwiseMSE,
@@ -98,6 +99,7 @@ ALL = [
     RankGap(gold_first=True),
     ADRMSE(),
     LambdaRank(),
+    ListNet(),
     WeightedSum(((0.99, KLD()), (0.01, InfoNCE()))),
 ]
 every = pytest.mark.parametrize("objective", ALL, ids=lambda o: f"{o.name}-{ALL.index(o)}")

@@ -234,6 +234,9 @@ def test_disco_is_as_published():
         ({"draw": {"bands": {"bands": [[1, 2]]}}}, "bands"),
         ({"penalties": {"l2": 1.0}}, "l2"),
         ({"penalties": {"l1": {"weight": 1.0, "schedule": "linear", "ramp": 2.0}}}, "ramp"),
+        ({"mix": {"to": {"infonce": 0.2}}}, "infonce"),
+        ({"mix": {"to": {"kld": 0.2}, "over": 0}}, "share 0"),
+        ({"mix": "balanced", "objective": {"kld": {"weight": 0}, "infonce": {}}}, "first"),
         ({"sparsity": {"active_dims": 10, "penalty": "l2"}}, "l2"),
         ({"sparsity": {"active_dims": {1: 10, 4: -2}}}, "active_dims"),
         ({"gold": "none", "pseudo_gold": True}, "pseudo_gold"),
@@ -285,3 +288,11 @@ def test_a_sparsity_target_becomes_a_control(documents):
 def test_a_sparsity_target_is_one(options):
     with pytest.raises(ValueError, match="sparsity"):
         Method(sparsity=options)
+
+
+def test_a_mix_is_one_line(documents):
+    both = {"kld": {"weight": 0.9}, "infonce": {"weight": 0.1, "tau": 0.08}}
+    assert build_objective(Method(objective=both, mix="balanced"), documents).first == [0.9, 0.1]
+    linear = build_objective(Method(objective=both, mix={"to": {"infonce": 0.2}, "over": 0.5}), documents)
+    assert (linear.first, linear.last, linear.over) == ([0.9, 0.1], [0.9, 0.2], 0.5)
+    assert build_objective(Method(objective=both), documents).name == "0.9·kld + 0.1·infonce"

@@ -2,7 +2,7 @@
 
 you have                                   | use
 teacher scores                             | KLD, MarginMSE, PointwiseMSE, RankNet(by="scores")
-a teacher's order (listwise LLM)           | RankNet, ADRMSE, LambdaRank, RankGap
+a teacher's order (listwise LLM)           | RankNet, ADRMSE, LambdaRank, ListNet, RankGap
 relevance judgements                       | InfoNCE, beside any of them
 teacher vectors                            | RepresentationMSE
 teacher vectors and an inverted collection | FullCollectionKLD
@@ -20,7 +20,9 @@ from distillir.objectives.full_collection import (
 from distillir.objectives.infonce import InfoNCE
 from distillir.objectives.kld import KLD, kl_divergence
 from distillir.objectives.lambda_rank import LambdaRank
+from distillir.objectives.listnet import ListNet
 from distillir.objectives.margin_mse import MarginMSE
+from distillir.objectives.mix import BalancedMix, LinearMix
 from distillir.objectives.pointwise_mse import PointwiseMSE
 from distillir.objectives.rank_gap import RankGap
 from distillir.objectives.ranknet import RankNet
@@ -30,7 +32,18 @@ from distillir.objectives.weighted_sum import WeightedSum
 
 OBJECTIVES = {
     objective.name: objective
-    for objective in (KLD, InfoNCE, RepresentationMSE, MarginMSE, PointwiseMSE, RankNet, RankGap, ADRMSE, LambdaRank)
+    for objective in (
+        KLD,
+        InfoNCE,
+        RepresentationMSE,
+        MarginMSE,
+        PointwiseMSE,
+        RankNet,
+        RankGap,
+        ADRMSE,
+        LambdaRank,
+        ListNet,
+    )
 }
 """Objectives that a recipe can name; each is made from its parameters alone."""
 
@@ -38,9 +51,12 @@ __all__ = [
     "ADRMSE",
     "KLD",
     "OBJECTIVES",
+    "BalancedMix",
     "FullCollectionKLD",
     "InfoNCE",
     "LambdaRank",
+    "LinearMix",
+    "ListNet",
     "MarginMSE",
     "Objective",
     "Output",

@@ -16,7 +16,7 @@ from torch import Tensor
 from distillir import objectives, sparsity
 from distillir.errors import ConfigError
 from distillir.objectives.contract import Objective
-from distillir.recipes.method import WHOLE, Method, PenaltyWeight
+from distillir.recipes.method import WHOLE, LinearWeights, Method, PenaltyWeight
 from distillir.sampling import DRAWS, Candidates, CandidateSampler, RankedPool, Ranking
 from distillir.sampling.candidates import check_gold_policy
 from distillir.sampling.draw import Draw
@@ -39,7 +39,7 @@ def check_method(method: Method) -> None:
         ConfigError, ObjectiveError: an unknown name or option, a value it cannot have, or a contradiction.
     """
     parts = _parts(method, ())
-    objectives.WeightedSum(parts)
+    mixed(method, parts)
     build_draw(method)
     build_penalties(method)
     build_control(method)
@@ -55,8 +55,17 @@ def check_method(method: Method) -> None:
 def build_objective(method: Method, documents: SparseVectors) -> Objective:
     """The weighted sum a method names; `documents` serve objectives over the whole collection."""
     shards = (documents.invert(),) if COLLECTION_KLD.name in method.objective else ()
-    summed: Objective = objectives.WeightedSum(_parts(method, shards))
-    return summed
+    return mixed(method, _parts(method, shards))
+
+
+def mixed(method: Method, parts: tuple[tuple[float, Objective], ...]) -> Objective:
+    """The sum of a method's objectives, with weights that stay or move as its mix says."""
+    if isinstance(method.mix, LinearWeights):
+        if unknown := sorted(set(method.mix.to) - {objective.name for _, objective in parts}):
+            raise ConfigError(f"mix: {', '.join(unknown)} is no objective of the method", "name those under objective")
+        last = [method.mix.to.get(objective.name, weight) for weight, objective in parts]
+        return objectives.LinearMix(parts, last, method.mix.over)
+    return objectives.BalancedMix(parts) if method.mix == "balanced" else objectives.WeightedSum(parts)
 
 
 def build_draw(method: Method) -> Draw:

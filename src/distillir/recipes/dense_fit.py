@@ -14,9 +14,9 @@ from distillir.data import Context
 from distillir.encoding.dense import dense_rewrite_vectors, dense_teacher_pool, fuse_dense
 from distillir.errors import ConfigError, DataError
 from distillir.labels import FusionPlan, LabelStore
-from distillir.objectives import OBJECTIVES, WeightedSum
+from distillir.objectives import OBJECTIVES
 from distillir.objectives.contract import Objective
-from distillir.recipes.assemble import build_sampler, typed
+from distillir.recipes.assemble import build_sampler, mixed, typed
 from distillir.recipes.marks import labelled_digest
 from distillir.recipes.method import UNTRAINED, WHOLE, Method
 from distillir.recipes.stored import through_store
@@ -148,8 +148,7 @@ def build_dense_objective(method: Method) -> Objective:
         chosen = {key: value for key, value in options.items() if key != "weight"}
         made = OBJECTIVES[name](**typed(f"objective {name!r}", OBJECTIVES[name], chosen))
         terms.append((float(weight), made))
-    summed: Objective = WeightedSum(tuple(terms))
-    return summed
+    return mixed(method, tuple(terms))
 
 
 def fit_dense(

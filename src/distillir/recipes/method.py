@@ -36,6 +36,14 @@ class PenaltyWeight(Strict):
     ramp: float | None = Field(None, description="share of all steps over which the weight rises; by default a third")
 
 
+class LinearWeights(Strict):
+    """Weights of objectives that change over a run, in a straight line from their own."""
+
+    schedule: Literal["linear"] = "linear"
+    to: dict[str, float] = Field(description="objective → its last weight; one that is not named keeps its own")
+    over: float = Field(1.0, description="share of all steps the change takes")
+
+
 class SparsityTarget(Strict):
     """A count of the query's dimensions to hold, in place of a weight to try out."""
 
@@ -77,6 +85,11 @@ class Method(Strict):
     )
     objective: dict[str, dict[str, Number]] = Field(
         {"kld": {"weight": 1.0, "tau": 1.0}}, description="objective → its weight and parameters"
+    )
+    mix: Literal["fixed", "balanced"] | LinearWeights = Field(
+        "fixed",
+        description="weights of the objectives: fixed; balanced, so that their gradients have this proportion; or those "
+        "they go to",
     )
     pool: Literal["teacher_ranks", "collection"] = Field(
         "teacher_ranks", description="candidates: the teacher's ranking, or every document of the collection"
