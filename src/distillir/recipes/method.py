@@ -88,8 +88,8 @@ class Method(Strict):
     )
     mix: Literal["fixed", "balanced"] | LinearWeights = Field(
         "fixed",
-        description="weights of the objectives: fixed; balanced, so that their gradients have this proportion; or those "
-        "they go to",
+        description="weights of the objectives: fixed; balanced, so that their gradients have this proportion; or "
+        "those they go to",
     )
     pool: Literal["teacher_ranks", "collection"] = Field(
         "teacher_ranks", description="candidates: the teacher's ranking, or every document of the collection"
