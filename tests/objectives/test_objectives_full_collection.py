@@ -180,3 +180,23 @@ def test_what_does_not_fit_is_refused(teacher, words):
 def test_a_collection_without_documents_is_refused():
     with pytest.raises(ObjectiveError, match="without documents"):
         full_collection_kld(torch.zeros(1, 3), torch.zeros(1, 3), [])
+
+
+def test_a_contexts_temperature_is_sought_once(monkeypatch):
+    documents, shards = documents_in_shards()
+    teacher, student = sparse(3, 60, seed=2), sparse(3, 60, seed=3)
+    sought = []
+
+    def watched(vectors, *rest):
+        sought.append(len(vectors))
+        return collection_temperature(vectors, *rest)
+
+    monkeypatch.setattr("distillir.objectives.full_collection.collection_temperature", watched)
+    objective = FullCollectionKLD(tuple(shards), effective_documents=5.0)
+    losses = [
+        objective(Output(student, torch.ones(3, 0, dtype=torch.bool), student), Targets(vectors=teacher[rows])).item()
+        for rows in ([0, 1, 1], [1, 2, 0], [2, 1, 0])
+    ]
+    assert sought == [2, 1]
+    tau = collection_temperature(teacher, shards, 5.0)[[2, 1, 0]]
+    assert losses[2] == pytest.approx(dense_kld(student, teacher[[2, 1, 0]], documents, tau).mean().item(), rel=1e-4)

@@ -8,7 +8,8 @@ is exact. A dimension that is off gets no gradient, as it gets none through the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
@@ -129,6 +130,7 @@ class FullCollectionKLD:
     shards: tuple[Postings, ...]
     tau: float | Literal["entropy"] = "entropy"
     effective_documents: float = 10.0
+    _found: dict[bytes, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_temperature(self.name, self.tau, self.effective_documents)
@@ -138,10 +140,19 @@ class FullCollectionKLD:
         teacher = present(self.name, "targets.vectors", targets.vectors)
         tau: Tensor | float
         if self.tau == "entropy":
-            tau = collection_temperature(teacher, self.shards, self.effective_documents)
+            tau = self._temperatures(teacher)
         else:
             tau = self.tau
         return full_collection_kld(student, teacher, self.shards, tau).mean()
+
+    def _temperatures(self, teacher: Tensor) -> Tensor:
+        """(B,) temperatures; each teacher vector's is sought once, since it returns every epoch."""
+        keys = [blake2b(row.tobytes(), digest_size=16).digest() for row in teacher.detach().cpu().contiguous().numpy()]
+        fresh = {key: i for i, key in enumerate(keys) if key not in self._found}
+        if fresh:
+            found = collection_temperature(teacher[list(fresh.values())], self.shards, self.effective_documents)
+            self._found.update(zip(fresh, found.tolist(), strict=True))
+        return torch.tensor([self._found[key] for key in keys], dtype=torch.float64)
 
 
 class _FullCollectionKLD(torch.autograd.Function):
