@@ -138,11 +138,7 @@ class FullCollectionKLD:
     def __call__(self, output: Output, targets: Targets) -> Tensor:
         student = present(self.name, "output.vectors", output.vectors)
         teacher = present(self.name, "targets.vectors", targets.vectors)
-        tau: Tensor | float
-        if self.tau == "entropy":
-            tau = self._temperatures(teacher)
-        else:
-            tau = self.tau
+        tau = self._temperatures(teacher) if self.tau == "entropy" else self.tau
         return full_collection_kld(student, teacher, self.shards, tau).mean()
 
     def _temperatures(self, teacher: Tensor) -> Tensor:
