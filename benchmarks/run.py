@@ -15,6 +15,7 @@ from typing import Any
 from distillir.errors import DistillirError
 
 BENCHMARKS = {
+    "ablation": "objective, draws, temperature, sparsity targets on MTRAG (needs --data); --full: all tables",
     "mtrag": "students, teachers and baselines on MTRAG and DSTC11 (needs --data); --full: 2x2 and cross-validation",
     "dense": "dense student over frozen all-MiniLM-L6-v2 vectors on MTRAG (needs --data)",
     "first_contact": "a folder of mixed files to its first answer, against encoding the same passages the usual way",

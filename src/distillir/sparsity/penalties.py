@@ -45,8 +45,7 @@ def df_flops(x: Tensor, document_share: Tensor, alpha: float = 0.1, beta: float 
     Args:
         x: (B, V) representations.
         document_share: (V,) share of the collection's documents with a weight on each dimension.
-        alpha: share at which w is ½.
-        beta: steepness around it.
+        alpha: share at which w is ½; beta: steepness around it. The paper tunes both; .1 and 10 are common since.
     """
     share = share_like(document_share, x)
     odds = share.clamp(min=1e-12).double() ** (math.log(2) / math.log(alpha)) - 1  # 1 at α, 0 at share 1
