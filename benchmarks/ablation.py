@@ -35,7 +35,7 @@ from distillir.recipes.systems import gated
 from distillir.students import resolve
 
 Trials = Sequence[tuple[Part, int]]
-FOLDS, STEPS = 3, {False: 15, True: 50}
+FOLDS, STEPS = 3, {False: 15, True: 40}
 SHARES = {False: (0.5,), True: (0.75, 0.5, 0.25)}
 TABLES = {False: ["temperature"], True: ["InfoNCE weight", "MSE share", "temperature", "documents listed", "draw"]}
 PRESSED = 2  # times the steps of the others: the weight that holds a target has to be found

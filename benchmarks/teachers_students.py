@@ -45,7 +45,7 @@ CELLS = {
     "max": method("max", "human", "llm"),
     "mean_with_untrained": method("linear", "human", "llm", "untrained"),
 }
-SHORT, FULL = (2, (1,), 10), (5, (1, 2), 60)  # folds, seeds, steps
+SHORT, FULL = (2, (1,), 10), (5, (1,), 60)  # folds, seeds, steps
 
 
 def judged_bed(material: Material) -> TestBed:
