@@ -329,6 +329,8 @@ EXPORTS = {
         "DenseSettings",
         "DenseStudent",
         "PACKAGED",
+        "RerankerSettings",
+        "RerankerStudent",
         "SPLADE_TINY",
         "SparseSettings",
         "SparseStudent",

@@ -3,6 +3,7 @@
 from distillir.students.dense import DenseSettings, DenseStudent
 from distillir.students.origins import TermOrigin, by_turn, term_origins
 from distillir.students.packaged import PACKAGED, SPLADE_TINY, resolve
+from distillir.students.reranker import RerankerSettings, RerankerStudent
 from distillir.students.sparse import SparseSettings, SparseStudent
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "SPLADE_TINY",
     "DenseSettings",
     "DenseStudent",
+    "RerankerSettings",
+    "RerankerStudent",
     "SparseSettings",
     "SparseStudent",
     "TermOrigin",

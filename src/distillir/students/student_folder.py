@@ -7,7 +7,8 @@ and turn embeddings, and `README.md` says how to open and ask the model.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -59,12 +60,23 @@ def save_folder(
     Raises:
         ModelError: the folder holds something else than a student, or the disk is full.
     """
+    with student_folder(folder) as fresh:
+        (plain if opens_plainly(student) else ours)(student, fresh)
+        (fresh / "README.md").write_text(card(student), encoding="utf-8")
+
+
+@contextmanager
+def student_folder(folder: str | Path) -> Iterator[Path]:
+    """Yields a fresh folder to fill; it takes its place when the block ends well.
+
+    Raises:
+        ModelError: the place holds something else than a student, or the disk is full.
+    """
     folder = Path(folder).absolute()
     if folder.exists() and not is_student(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} holds something else than a saved student", "name a new or empty folder")
     with whole_folder(folder, ModelError, "a student saved there before is as it was") as fresh, quiet():
-        (plain if opens_plainly(student) else ours)(student, fresh)
-        (fresh / "README.md").write_text(card(student), encoding="utf-8")
+        yield fresh
 
 
 def opens_plainly(student: Student) -> bool:
@@ -82,7 +94,12 @@ def write_files(student: Student, folder: Path, kind: str) -> None:
     student.tokenizer.save_pretrained(folder)
     if extra := _extra(student):
         save_file(extra, folder / TURNS_FILE)
-    record = {"format": FORMAT, "student": kind, **asdict(student.settings)}
+    write_settings(asdict(student.settings), folder, kind)
+
+
+def write_settings(settings: Mapping[str, Any], folder: Path, kind: str) -> None:
+    """The settings of a student of a kind, as `settings_in` reads them."""
+    record = {"format": FORMAT, "student": kind, **settings}
     (folder / SETTINGS_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
