@@ -239,6 +239,7 @@ EXPORTS = {
         "Objective",
         "Output",
         "PointwiseMSE",
+        "RANK_TO_SCORE",
         "RankGap",
         "RankNet",
         "RepresentationMSE",
@@ -251,6 +252,7 @@ EXPORTS = {
         "entropy_temperature",
         "full_collection_kld",
         "kl_divergence",
+        "rank_to_score",
         "teacher_profile",
     ],
     "distillir.quickstart": [
@@ -404,6 +406,7 @@ EXPORTS = {
     ],
     "distillir.training": [
         "DenseData",
+        "RerankData",
         "SparseData",
         "Tick",
         "TrainResult",

@@ -2,7 +2,7 @@
 
 you have                                   | use
 teacher scores                             | KLD, MarginMSE, PointwiseMSE, RankNet(by="scores")
-a teacher's order (listwise LLM)           | RankNet, ADRMSE, LambdaRank, ListNet, RankGap
+a teacher's order (listwise LLM)           | RankNet, ADRMSE, LambdaRank, ListNet, RankGap; by rank_to_score, any
 relevance judgements                       | InfoNCE, beside any of them
 teacher vectors                            | RepresentationMSE
 teacher vectors and an inverted collection | FullCollectionKLD
@@ -25,6 +25,7 @@ from distillir.objectives.margin_mse import MarginMSE
 from distillir.objectives.mix import BalancedMix, LinearMix
 from distillir.objectives.pointwise_mse import PointwiseMSE
 from distillir.objectives.rank_gap import RankGap
+from distillir.objectives.rank_to_score import RANK_TO_SCORE, rank_to_score
 from distillir.objectives.ranknet import RankNet
 from distillir.objectives.representation_mse import RepresentationMSE
 from distillir.objectives.temperature import effective_documents, entropy_temperature
@@ -51,6 +52,7 @@ __all__ = [
     "ADRMSE",
     "KLD",
     "OBJECTIVES",
+    "RANK_TO_SCORE",
     "BalancedMix",
     "FullCollectionKLD",
     "InfoNCE",
@@ -73,5 +75,6 @@ __all__ = [
     "entropy_temperature",
     "full_collection_kld",
     "kl_divergence",
+    "rank_to_score",
     "teacher_profile",
 ]
