@@ -26,6 +26,7 @@ EXPORTS = {
         "Qrels",
         "Repair",
         "Run",
+        "cropped_sentences",
         "load_canard",
         "load_cast",
         "load_dstc11",
@@ -37,6 +38,7 @@ EXPORTS = {
         "read_contexts",
         "read_documents",
         "read_qrels",
+        "read_queries",
         "read_run",
         "repair_rewrite",
         "write_contexts",
@@ -44,6 +46,7 @@ EXPORTS = {
         "write_published",
         "write_qrels",
         "write_run",
+        "written_questions",
     ],
     "distillir.data.chats": [
         "Columns",

@@ -133,6 +133,40 @@ def test_merge_agrees_with_a_plain_loop(lists):
         assert pool.finders(merged, i) == tuple(f"r{r}" for r, positions in enumerate(lists) if document in positions)
 
 
+def test_stratified_retrievers_bring_equally_many_new_documents():
+    sparse = RankedPool.build([("c", ranked([1, 2, 3, 4], [9, 8, 7, 6]))])
+    dense = RankedPool.build([("c", ranked([1, 2, 5, 6, 7], [0.9, 0.8, 0.7, 0.6, 0.5]))])
+    pool = RankedPool.merge({"sparse": sparse, "dense": dense}, rule="stratified")
+    # sparse 1 · dense: 1 is there, 2 · sparse: 2 is there, 3 · dense 5 · sparse 4 · dense 6 · dense 7
+    assert pool["c"].positions.tolist() == [1, 2, 3, 5, 4, 6, 7]
+    assert pool["c"].scores.tolist() == pytest.approx([9, 0.8, 7, 0.7, 6, 0.6, 0.5])
+    assert pool.finders(pool["c"], 1) == ("sparse", "dense")
+    assert pool.finders(pool["c"], 3) == ("dense",)
+
+
+def test_rrf_orders_by_summed_reciprocal_ranks():
+    sparse = RankedPool.build([("c", ranked([1, 2, 3]))])
+    dense = RankedPool.build([("c", ranked([2, 5, 1]))])
+    pool = RankedPool.merge({"sparse": sparse, "dense": dense}, rule="rrf", depth=3)
+    assert pool["c"].positions.tolist() == [2, 1, 5]
+    assert pool["c"].scores.tolist() == pytest.approx([1 / 61 + 1 / 62, 1 / 61 + 1 / 63, 1 / 62])
+    assert pool.finders(pool["c"], 2) == ("dense",)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 12), unique=True, max_size=8), min_size=1, max_size=8),
+    st.sampled_from(["round_robin", "stratified", "rrf"]),
+)
+def test_every_rule_keeps_every_document_once_with_its_finders(lists, rule):
+    pools = {f"r{i}": RankedPool.build([("c", ranked(positions))]) for i, positions in enumerate(lists)}
+    pool = RankedPool.merge(pools, rule=rule)
+    merged = pool["c"]
+    assert sorted(merged.positions.tolist()) == sorted({d for positions in lists for d in positions})
+    for i, document in enumerate(merged.positions.tolist()):
+        assert pool.finders(merged, i) == tuple(f"r{r}" for r, positions in enumerate(lists) if document in positions)
+
+
 def test_merge_refuses_what_it_cannot_remember():
     pool = RankedPool.build(ROWS)
     with pytest.raises(SamplingError, match="9 pools"):
@@ -141,6 +175,8 @@ def test_merge_refuses_what_it_cannot_remember():
         RankedPool.merge({})
     with pytest.raises(SamplingError, match="depth"):
         RankedPool.merge({"a": pool}, depth=0)
+    with pytest.raises(SamplingError, match="no rule 'interleave'"):
+        RankedPool.merge({"a": pool}, rule="interleave")
 
 
 # hazards

@@ -11,6 +11,7 @@ from distillir.data.mtrag import MTRAG, load_mtrag
 from distillir.data.published import PUBLISHED, write_documents, write_published
 from distillir.data.qrecc import load_qrecc
 from distillir.data.qrels import Qrels, read_qrels, write_qrels
+from distillir.data.queries import cropped_sentences, read_queries, written_questions
 from distillir.data.rows import Counts
 from distillir.data.runs import Run, ranked, read_run, write_run
 
@@ -30,6 +31,7 @@ __all__ = [
     "Qrels",
     "Repair",
     "Run",
+    "cropped_sentences",
     "load_canard",
     "load_cast",
     "load_dstc11",
@@ -41,6 +43,7 @@ __all__ = [
     "read_contexts",
     "read_documents",
     "read_qrels",
+    "read_queries",
     "read_run",
     "repair_rewrite",
     "write_contexts",
@@ -48,4 +51,5 @@ __all__ = [
     "write_published",
     "write_qrels",
     "write_run",
+    "written_questions",
 ]

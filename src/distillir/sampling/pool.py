@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillir.errors import SamplingError
-from distillir.sampling.merge import merge_rankings
+from distillir.sampling.merge import MergeRule, check_rule, merge_rankings
 from distillir.sampling.pool_files import PoolWriter, read_pool
 from distillir.sampling.ranking import Ranking
 
@@ -64,33 +64,40 @@ class RankedPool:
 
     @classmethod
     def merge(
-        cls, pools: Mapping[str, RankedPool], folder: str | Path | None = None, *, depth: int | None = None
+        cls,
+        pools: Mapping[str, RankedPool],
+        folder: str | Path | None = None,
+        *,
+        depth: int | None = None,
+        rule: MergeRule = "round_robin",
     ) -> RankedPool:
-        """Merge the pools of several retrievers round robin, each document once.
+        """Merge the pools of several retrievers, each document once.
 
-        Rank 1 of each retriever comes first, in the order given, then rank 2 of each, and so on. A document keeps the
-        score of the retriever that brought it first, and remembers every retriever that found it (`finders`).
-        A context that some retrievers lack is merged from the others.
+        By default rank 1 of each retriever comes first, in the order given, then rank 2 of each, and so on. A document
+        keeps the score of the retriever that brought it first, and remembers every retriever that found it
+        (`finders`). A context that some retrievers lack is merged from the others.
 
         Args:
             pools: retriever name to pool, at most eight.
             folder: as in `build`.
             depth: documents kept of each merged ranking; None keeps all.
+            rule: "round_robin", "stratified" or "rrf"; see `merge_rankings`.
 
         Raises:
-            SamplingError: on no pools, more than eight, or a depth below one.
+            SamplingError: on no pools, more than eight, a depth below one, or an unknown rule.
             DataError: as in `build`.
         """
         if not 1 <= len(pools) <= 8:
             raise SamplingError(f"{len(pools)} pools to merge", "give one to eight")
         if depth is not None and depth < 1:
             raise SamplingError(f"a merged depth of {depth}", "keep at least one document, or None for all")
+        check_rule(rule)
         contexts = dict.fromkeys(context for pool in pools.values() for context in pool)
 
         def merged() -> Iterator[tuple[str, Ranking]]:
             for context in contexts:
                 parts = [pool.get(context) for pool in pools.values()]
-                yield context, merge_rankings(parts, depth)
+                yield context, merge_rankings(parts, depth, rule)
 
         return cls._write(merged(), folder, tuple(pools))
 

@@ -62,6 +62,11 @@ def count_words(text: str) -> int:
     return sum(1 for _ in _WORD.finditer(text))
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences of a text; together they are the text."""
+    return list(_parts(text, _SENTENCE_END))
+
+
 def split(parsed: Parsed, name: str, words: int = WORDS) -> Iterator[Passage]:
     """Passages of a file, in order, by the rule above.
 
