@@ -333,7 +333,10 @@ EXPORTS = {
     "distillir.students": [
         "DenseSettings",
         "DenseStudent",
+        "LanguageReranker",
+        "LanguageRerankerSettings",
         "PACKAGED",
+        "Reranker",
         "RerankerSettings",
         "RerankerStudent",
         "SPLADE_TINY",
@@ -341,6 +344,7 @@ EXPORTS = {
         "SparseStudent",
         "TermOrigin",
         "by_turn",
+        "load_reranker",
         "resolve",
         "term_origins",
     ],

@@ -4,6 +4,9 @@ from distillir.students.dense import DenseSettings, DenseStudent
 from distillir.students.origins import TermOrigin, by_turn, term_origins
 from distillir.students.packaged import PACKAGED, SPLADE_TINY, resolve
 from distillir.students.reranker import RerankerSettings, RerankerStudent
+from distillir.students.reranker_base import Reranker
+from distillir.students.reranker_checkpoint import load_reranker
+from distillir.students.reranker_language import LanguageReranker, LanguageRerankerSettings
 from distillir.students.sparse import SparseSettings, SparseStudent
 
 __all__ = [
@@ -11,12 +14,16 @@ __all__ = [
     "SPLADE_TINY",
     "DenseSettings",
     "DenseStudent",
+    "LanguageReranker",
+    "LanguageRerankerSettings",
+    "Reranker",
     "RerankerSettings",
     "RerankerStudent",
     "SparseSettings",
     "SparseStudent",
     "TermOrigin",
     "by_turn",
+    "load_reranker",
     "resolve",
     "term_origins",
 ]

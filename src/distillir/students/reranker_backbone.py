@@ -23,12 +23,15 @@ HEAD = ("classifier", "pre_classifier", "score", "pooler", "head")  # what a cla
 logger = logging.getLogger(__name__)
 
 
-def load_classifier(source: str | Path, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_classifier(
+    source: str | Path, seed: int = 0, *, trained: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """An encoder with one logit, and its tokenizer.
 
     Args:
         source: a local folder or a model id; a checkpoint without a classification head gets a fresh one.
         seed: of the fresh head.
+        trained: refuse a checkpoint without a head.
 
     Raises:
         ModelError: not found, a head with another number of outputs, parts of the encoder that were never trained, or
@@ -39,8 +42,8 @@ def load_classifier(source: str | Path, seed: int = 0) -> tuple[PreTrainedModel,
         with quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             config = AutoConfig.from_pretrained(source)
-            trained = any(kind.endswith("ForSequenceClassification") for kind in config.architectures or [])
-            if trained and config.num_labels != 1:
+            whole = any(kind.endswith("ForSequenceClassification") for kind in config.architectures or [])
+            if whole and config.num_labels != 1:
                 raise ModelError(f"{source} has {config.num_labels} outputs", "give a cross-encoder with one score")
             tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source))
             config.num_labels = 1
@@ -56,7 +59,7 @@ def load_classifier(source: str | Path, seed: int = 0) -> tuple[PreTrainedModel,
     model = cast(PreTrainedModel, model)
     base = str(model.base_model_prefix)
     missing = {name.removeprefix(f"{base}.") for name in loading["missing_keys"] if not name.endswith("position_ids")}
-    lost = sorted(name for name in missing if trained or name.split(".")[0] not in HEAD)
+    lost = sorted(name for name in missing if trained or whole or name.split(".")[0] not in HEAD)
     if lost:
         raise ModelError(
             f"{source}: the checkpoint has no trained weights for {', '.join(lost[:4])}",

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distillir.students.reranker_backbone import load_classifier
-from distillir.students.student_folder import settings_in, student_folder, write_settings
+from distillir.students.student_folder import is_student, kind_of, settings_in, student_folder, write_settings
 
 if TYPE_CHECKING:
     from distillir.students.reranker import RerankerStudent
+    from distillir.students.reranker_base import Reranker
+    from distillir.students.reranker_language import LanguageReranker
 
-KIND = "reranker"
+KIND, LANGUAGE = "reranker", "language_reranker"
 IDENTITY = "torch.nn.modules.linear.Identity"  # scores are logits; the library would put a sigmoid on them
 
 
@@ -48,6 +50,70 @@ def load_reranker_student(folder: str | Path) -> RerankerStudent:
     folder = Path(folder)
     settings = settings_in(folder, KIND, RerankerSettings, "open it as what it is")
     return RerankerStudent(*load_classifier(folder), settings)
+
+
+def save_language_reranker(student: LanguageReranker, folder: str | Path) -> None:
+    """Write everything to a fresh folder beside and put it in place last.
+
+    Raises:
+        ModelError: the folder holds something else than a student, or the disk is full.
+    """
+    with student_folder(folder) as fresh:
+        student.model.save_pretrained(fresh)
+        student.tokenizer.save_pretrained(fresh)
+        write_settings(asdict(student.settings), fresh, LANGUAGE)
+        (fresh / "README.md").write_text(_language_card(student), encoding="utf-8")
+
+
+def load_language_reranker(folder: str | Path) -> LanguageReranker:
+    """Re-open what `save_language_reranker` wrote.
+
+    Raises:
+        ModelError: unreadable settings, or weights that are missing or do not fit.
+    """
+    from distillir.students.reranker_language import (  # it loads this module
+        LanguageReranker,
+        LanguageRerankerSettings,
+        load_language_model,
+    )
+
+    folder = Path(folder)
+    settings = settings_in(folder, LANGUAGE, LanguageRerankerSettings, "open it as what it is")
+    return LanguageReranker(*load_language_model(folder), settings)
+
+
+def load_reranker(folder: str | Path) -> Reranker:
+    """Re-open a saved reranker of either kind, or a cross-encoder of any other make.
+
+    Args:
+        folder: of a saved student; or a folder or model id of a cross-encoder that others trained.
+
+    Raises:
+        ModelError: no reranker, or one whose head was never trained.
+    """
+    from distillir.students.reranker import RerankerStudent
+
+    if not is_student(folder):
+        return RerankerStudent(*load_classifier(folder, trained=True))
+    if kind_of(folder) == LANGUAGE:
+        return load_language_reranker(folder)
+    return load_reranker_student(folder)
+
+
+def _language_card(student: LanguageReranker) -> str:
+    settings = student.settings
+    if settings.score == "token":
+        read = f"the logit of `{settings.token}`"
+    else:
+        read = f"the logit of `{settings.true}` minus that of `{settings.false}`"
+        read = f"the logistic function of {read}" if settings.score == "softmax" else read
+    place = "the first token of the decoder" if student.seq2seq else "the token behind the prompt"
+    return (
+        "---\nlibrary_name: transformers\ntags: [text-ranking, conversational-search]\n---\n\n"
+        f"# Conversational reranker\n\nThe prompt is `{settings.template}`; a conversation is its turns, the newest "
+        f"first, with `{settings.separator}` between them. The score is {read} as {place}; higher is more relevant.\n"
+        "\n`distillir.students.load_reranker(path)` opens it with these settings.\n"
+    )
 
 
 def _card(student: RerankerStudent) -> str:

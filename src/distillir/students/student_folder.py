@@ -40,6 +40,19 @@ def is_student(folder: str | Path) -> bool:
     return (Path(folder) / SETTINGS_FILE).is_file()
 
 
+def kind_of(folder: str | Path) -> str:
+    """What kind of student a folder holds.
+
+    Raises:
+        ModelError: unreadable settings.
+    """
+    path = Path(folder) / SETTINGS_FILE
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["student"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: unreadable settings ({error})", "save the student again") from error
+
+
 def save_folder(
     student: S,
     folder: str | Path,
