@@ -172,5 +172,9 @@ def load_language_model(source: str | Path) -> tuple[PreTrainedModel, PreTrained
             f"{source}: the checkpoint has no trained weights for {', '.join(lost[:4])}",
             "use a decoder or a sequence-to-sequence model, not an encoder",
         )
+    if gguf:  # read to float32, it is no quantised model any more
+        model.hf_quantizer = None
+        model.is_quantized = False
+        model.config.__dict__.pop("quantization_config", None)
     model.train(False)
     return model, tokenizer
