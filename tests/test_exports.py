@@ -330,6 +330,8 @@ EXPORTS = {
         "flops_at_corpus",
         "l1",
     ],
+    "distillir.search": ["DenseRetriever", "Hit", "PairScorer", "QueryEncoder", "Retriever", "rerank_run"],
+    "distillir.sparsity": ["active_dimensions", "anti_zero", "expected_flops", "flops", "flops_at_corpus", "l1"],
     "distillir.students": [
         "DenseSettings",
         "DenseStudent",

@@ -22,6 +22,7 @@ from distillir.cli.label import label
 from distillir.cli.labels import labels
 from distillir.cli.query import prune, query_terms
 from distillir.cli.quickstart import quickstart
+from distillir.cli.rerank import rerank
 from distillir.cli.search import search
 from distillir.cli.stages import encode, index
 from distillir.cli.train import train
@@ -44,6 +45,7 @@ for command in (
     evaluate,
     ablate,
     search,
+    rerank,
     ask,
     chat,
     query_terms,

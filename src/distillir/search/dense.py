@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillir.conversation import Conversation
-from distillir.errors import ConversationError, SearchIndexError
+from distillir.errors import ConfigError, ConversationError, SearchIndexError
 from distillir.index.dense import DenseIndex
+from distillir.search.rerank import DEPTH, PairScorer, check_depth, rerank_hits, reranker_of
 from distillir.search.retriever import Hit, Messages
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from distillir.data import Corpus
 
 
@@ -49,12 +52,23 @@ class DenseRetriever:
         encoder: turns conversations into query vectors.
         index: documents of the encoder they were distilled against.
         corpus: their texts; without it a hit has its id and score alone.
+        reranker, rerank_depth: see `Retriever`; a reranker needs the corpus.
 
     Raises:
         SearchIndexError: encoder and index have other widths, or the index holds vectors of another encoder.
+        ModelError: no reranker there.
+        ConfigError: a reranker without texts to read, or `rerank_depth` below 1.
     """
 
-    def __init__(self, encoder: DenseQueryEncoder, index: DenseIndex, corpus: Corpus | None = None) -> None:
+    def __init__(
+        self,
+        encoder: DenseQueryEncoder,
+        index: DenseIndex,
+        corpus: Corpus | None = None,
+        *,
+        reranker: PairScorer | str | Path | None = None,
+        rerank_depth: int = DEPTH,
+    ) -> None:
         if encoder.dim != index.dim:
             raise SearchIndexError(
                 f"the encoder makes vectors of width {encoder.dim}, the index holds {index.dim}",
@@ -69,6 +83,11 @@ class DenseRetriever:
         self.encoder = encoder
         self.index = index
         self.corpus = corpus
+        if reranker is not None and corpus is None:
+            raise ConfigError("a reranker reads texts, and there is no corpus", "give the corpus too")
+        check_depth(rerank_depth)
+        self.reranker = reranker_of(reranker)
+        self.rerank_depth = rerank_depth
 
     def retrieve(self, messages: Messages | Conversation, k: int = 10, among: Sequence[str] | None = None) -> list[Hit]:
         """The k best documents for the open question of a conversation, best first; their `terms` are empty.
@@ -95,8 +114,10 @@ class DenseRetriever:
             if not chat.question.strip():
                 name = f" of conversation {chat.id!r}" if chat.id else ""
                 raise ConversationError(f"the question{name} is blank: nothing to search for", "ask in words")
-        found = self.index.search_batch(self.encoder.encode_queries(chats), k, among)
-        return [[self._hit(one.id, one.score) for one in hits] for hits in found]
+        wanted = k if self.reranker is None else max(k, self.rerank_depth)
+        found = self.index.search_batch(self.encoder.encode_queries(chats), wanted, among)
+        hits = [[self._hit(one.id, one.score) for one in some] for some in found]
+        return hits if self.reranker is None else rerank_hits(self.reranker, chats, hits, k)
 
     def close(self) -> None:
         """Let the index go; closing twice is harmless."""

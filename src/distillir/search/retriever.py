@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distillir.conversation import Conversation
 from distillir.errors import ConfigError, ConversationError, SearchIndexError
 from distillir.index import Index, ScoredId, SparseQuery
+from distillir.search.rerank import DEPTH, PairScorer, check_depth, rerank_hits, reranker_of
 from distillir.vectors import CSR
 
 if TYPE_CHECKING:
@@ -53,11 +54,11 @@ class Hit:
 
     Attributes:
         id: the document's id.
-        score: its dot product with the query.
+        score: its dot product with the query, or what a reranker says.
         text: its body; empty where nobody keeps it.
         title: may be empty.
         terms: the vocabulary entries that query and document share, each with the product of its two weights, largest
-            first. The products sum to the score.
+            first. The products sum to the dot product.
         metadata: what else is known of it: the file and the place a passage comes from, fields of its row.
     """
 
@@ -85,12 +86,25 @@ class Retriever:
         encoder: turns conversations into sparse queries.
         index: documents of the same vocabulary.
         corpus: their texts; without it, `text` and `title` of the index's payloads are used.
+        reranker: scores again what was found, and hits carry its scores: a folder, a model id of a cross-encoder, or
+            anything with `predict`. None = what the index says.
+        rerank_depth: documents that it scores a question.
 
     Raises:
         SearchIndexError: encoder and index have vocabularies of different sizes.
+        ModelError: no reranker there.
+        ConfigError: `rerank_depth` below 1.
     """
 
-    def __init__(self, encoder: QueryEncoder, index: Index, corpus: Corpus | None = None) -> None:
+    def __init__(
+        self,
+        encoder: QueryEncoder,
+        index: Index,
+        corpus: Corpus | None = None,
+        *,
+        reranker: PairScorer | str | Path | None = None,
+        rerank_depth: int = DEPTH,
+    ) -> None:
         if encoder.dim != index.dim:
             raise SearchIndexError(
                 f"the encoder has {encoder.dim} dimensions, the index {index.dim}",
@@ -99,6 +113,9 @@ class Retriever:
         self.encoder = encoder
         self.index = index
         self.corpus = corpus
+        check_depth(rerank_depth)
+        self.reranker = reranker_of(reranker)
+        self.rerank_depth = rerank_depth
 
     @classmethod
     def from_documents(cls, source: Source, model: str | Path | None = None, **options: Any) -> DocumentsRetriever:
@@ -140,9 +157,12 @@ class Retriever:
         """`retrieve` for many conversations, encoded and searched together."""
         if not many:
             return []
-        queries = self.queries([_read(messages) for messages in many])
-        found = self.index.search_batch(queries, k, where)
-        return [self._hits(query, hits, k, where) for query, hits in zip(queries, found, strict=True)]
+        conversations = [_read(messages) for messages in many]
+        queries = self.queries(conversations)
+        wanted = k if self.reranker is None else max(k, self.rerank_depth)
+        found = self.index.search_batch(queries, wanted, where)
+        hits = [self._hits(query, one, wanted, where) for query, one in zip(queries, found, strict=True)]
+        return hits if self.reranker is None else rerank_hits(self.reranker, conversations, hits, k)
 
     def queries(self, conversations: Sequence[Conversation]) -> list[SparseQuery]:
         """Sparse queries, never empty: where the encoder activates nothing, the question's own tokens weigh 1 each.

@@ -1,0 +1,38 @@
+"""`distillir rerank` on forty documents."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from distillir.cli.app import app
+from distillir.data import read_contexts, read_documents, read_run, write_run
+from distillir.rendering import RenderSettings
+from distillir.students import RerankerSettings, RerankerStudent, resolve
+
+
+@pytest.fixture(scope="module")
+def material(animals, tmp_path_factory):
+    folder = animals(tmp_path_factory.mktemp("rerank") / "data")
+    settings = RerankerSettings(RenderSettings(max_length=48), passage_length=32)
+    RerankerStudent.from_pretrained(resolve("splade-tiny"), settings).save(folder / "reranker")
+    names = [document.id for _, document in read_documents(folder / "corpus.jsonl")]
+    run = {c.id: {name: float(-i) for i, name in enumerate(names[:6])} for c in read_contexts(folder / "test.jsonl")}
+    write_run(folder / "run.trec", run)
+    return folder
+
+
+def test_a_run_file_is_ordered_by_the_model(material, tmp_path):
+    files = [str(material / name) for name in ("run.trec", "test.jsonl", "corpus.jsonl", "reranker")]
+    given = ["rerank", *files, "--out", str(tmp_path / "out.trec"), "--depth", "4", "--json"]
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["queries"] == 6
+    made, before = read_run(tmp_path / "out.trec"), read_run(material / "run.trec")
+    student = RerankerStudent.from_pretrained(material / "reranker")
+    texts = {document.id: document.contents for _, document in read_documents(material / "corpus.jsonl")}
+    for context in read_contexts(material / "test.jsonl"):
+        scored = dict(list(before[context.id].items())[:4])
+        expected = student.predict([(context.conversation, texts[name]) for name in scored])
+        assert [made[context.id][name] for name in scored] == pytest.approx(expected.tolist(), abs=1e-4)
+        assert list(made[context.id])[4:] == list(before[context.id])[4:]
