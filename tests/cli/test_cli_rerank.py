@@ -36,3 +36,21 @@ def test_a_run_file_is_ordered_by_the_model(material, tmp_path):
         expected = student.predict([(context.conversation, texts[name]) for name in scored])
         assert [made[context.id][name] for name in scored] == pytest.approx(expected.tolist(), abs=1e-4)
         assert list(made[context.id])[4:] == list(before[context.id])[4:]
+
+
+def test_a_recipe_is_trained_and_its_run_folder_named(material):
+    write_run(material / "teacher.trec", read_run(material / "run.trec") | _orders(material))
+    (material / "recipe.yaml").write_text(
+        "student: reranker\nout: made\ncorpus: corpus.jsonl\ntrain: train.jsonl\nteacher_run: teacher.trec\n"
+        "model: splade-tiny\nmax_length: 32\npassage_length: 24\ntraining: {max_steps: 1, accumulate: 1}\n"
+        "method: {depth: 4, stages: [{objective: {ranknet: {}}}]}\n",
+        encoding="utf-8",
+    )
+    result = CliRunner().invoke(app, ["train", str(material / "recipe.yaml"), "--quiet", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["steps"] == 1
+    assert RerankerStudent.from_pretrained(material / "made" / "student").settings.passage_length == 24
+
+
+def _orders(material):
+    return {c.id: {"otter-food": 2.0, "otter-home": 1.0} for c in read_contexts(material / "train.jsonl")}

@@ -11,7 +11,7 @@ import typer
 from distillir.cli.common import Json, Quiet, interruptible, quiet_loading
 
 if TYPE_CHECKING:
-    from distillir.recipes import DenseRun, SparseRun
+    from distillir.recipes import DenseRun, RerankRun, SparseRun
 
 
 def train(
@@ -19,9 +19,23 @@ def train(
 ) -> None:
     """Run a recipe: encode, train, index, evaluate, report. Run again, it goes on where it stopped."""
     with interruptible("finished stages are kept in the run folder; the same command goes on from there"):
-        from distillir.recipes import is_dense, read_dense_recipe, read_recipe, run_dense, run_sparse
+        from distillir.recipes import (
+            is_dense,
+            is_rerank,
+            read_dense_recipe,
+            read_recipe,
+            read_rerank_recipe,
+            run_dense,
+            run_rerank,
+            run_sparse,
+        )
 
-        run: SparseRun | DenseRun
+        run: SparseRun | DenseRun | RerankRun
+        if is_rerank(recipe):
+            reranker = read_rerank_recipe(recipe)
+            quiet_loading()
+            finish(run_rerank(reranker, quiet=quiet), as_json)
+            return
         if is_dense(recipe):
             dense = read_dense_recipe(recipe)
             quiet_loading()
@@ -35,7 +49,7 @@ def train(
             typer.echo(f'next      distillir search {run.out} "a question"')
 
 
-def finish(run: SparseRun | DenseRun, as_json: bool) -> None:
+def finish(run: SparseRun | DenseRun | RerankRun, as_json: bool) -> None:
     """Print how a run ended."""
     if as_json:
         compared = None if run.comparison is None else json.loads(run.comparison.to_json())

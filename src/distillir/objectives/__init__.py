@@ -25,8 +25,8 @@ from distillir.objectives.margin_mse import MarginMSE
 from distillir.objectives.mix import BalancedMix, LinearMix
 from distillir.objectives.pointwise_mse import PointwiseMSE
 from distillir.objectives.rank_gap import RankGap
-from distillir.objectives.rank_to_score import RANK_TO_SCORE, rank_to_score
 from distillir.objectives.ranknet import RankNet
+from distillir.objectives.ranks import RANK_TO_SCORE, rank_to_score
 from distillir.objectives.representation_mse import RepresentationMSE
 from distillir.objectives.temperature import effective_documents, entropy_temperature
 from distillir.objectives.weighted_sum import WeightedSum

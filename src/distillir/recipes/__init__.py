@@ -8,6 +8,8 @@ from distillir.recipes.dense_recipe import DenseRecipe, is_dense, read_dense_rec
 from distillir.recipes.method import Method, preset, presets
 from distillir.recipes.opening import open_any, open_retriever
 from distillir.recipes.recipe import SparseRecipe, read_recipe
+from distillir.recipes.rerank import RerankRun, run_rerank
+from distillir.recipes.rerank_recipe import RerankMethod, RerankRecipe, is_rerank, read_rerank_recipe
 from distillir.recipes.sparse import SparseRun, run_sparse
 from distillir.recipes.starter import write_recipe
 
@@ -15,12 +17,16 @@ __all__ = [
     "DenseRecipe",
     "DenseRun",
     "Method",
+    "RerankMethod",
+    "RerankRecipe",
+    "RerankRun",
     "SparseRecipe",
     "SparseRun",
     "encode_alone",
     "evaluate_alone",
     "index_alone",
     "is_dense",
+    "is_rerank",
     "open_any",
     "open_dense_retriever",
     "open_retriever",
@@ -29,8 +35,10 @@ __all__ = [
     "read_dense_recipe",
     "read_factors",
     "read_recipe",
+    "read_rerank_recipe",
     "run_ablation",
     "run_dense",
+    "run_rerank",
     "run_sparse",
     "write_recipe",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import Field, ValidationError
 
@@ -18,7 +18,7 @@ from distillir.rendering import RenderSettings
 from distillir.students import SparseSettings
 from distillir.training import TrainSettings
 
-R = TypeVar("R", bound="SparseRecipe")
+R = TypeVar("R", bound=Strict)
 
 
 class SparseRecipe(Strict):
@@ -131,7 +131,7 @@ def recipe_of(kind: type[R], content: Mapping[str, Any], path: str | Path) -> R:
     """
     path = Path(path)
     try:
-        recipe = kind.model_validate(content)
+        recipe: Any = kind.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}", "compare with the recipe in the README") from error
     base = path.parent
@@ -142,4 +142,4 @@ def recipe_of(kind: type[R], content: Mapping[str, Any], path: str | Path) -> R:
         moved["method"] = str(base / recipe.method)
     recipe = recipe.model_copy(update=moved)
     recipe.check()
-    return recipe
+    return cast(R, recipe)

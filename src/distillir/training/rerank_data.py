@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distillir.errors import TrainingError
 from distillir.objectives.contract import Targets
-from distillir.objectives.rank_to_score import rank_to_score
+from distillir.objectives.ranks import rank_to_score
 from distillir.sampling import Candidates, CandidateSampler
 from distillir.students.reranker_batch import Pair, RerankBatch, token_batches
 
