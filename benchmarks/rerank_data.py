@@ -1,0 +1,107 @@
+"""What the reranking benchmark reads: MTRAG turns, candidates of several retrievers, teachers, NovelEval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.mtrag_data import BUILD, DOMAINS, say
+from distillir.conversation import Conversation
+from distillir.data import HUMAN, Context, Corpus, Run, load_mtrag, read_qrels, read_queries, read_run
+from distillir.labels import LabelStore
+from distillir.recipes.rerank_fit import order_labels, run_labels
+from distillir.recipes.rerank_pool import merged_pool, pool_run
+from distillir.recipes.systems import bm25
+
+FOLDER = BUILD / "rerank"
+SYSTEMS = ("bm25", "bm25_es", "bge", "elser", "splade")
+Said = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class RerankMaterial:
+    """Turns, passages and candidates.
+
+    Attributes:
+        corpus: the three domains' passages.
+        splits: judged turns of dev and test, all turns of train.
+        first: BM25 of the open question, by split.
+        pooled: BM25 of the question and of the human's rewrite merged, for train.
+        teachers: name → context id → document id → rank. "systems": five systems' published top 10 on rewrites, fused;
+            they made the pooled corpus, so they are biased towards it. "llm": orders in the label store, if any.
+    """
+
+    corpus: Corpus
+    splits: dict[str, list[Context]]
+    first: dict[str, Run]
+    pooled: Run
+    teachers: dict[str, Said]
+
+
+def load(data: Path, depth: int, limit: int | None = None) -> RerankMaterial:
+    """Read everything; `limit` keeps that many turns a split, spread over it."""
+    mtrag = load_mtrag(data / "mtrag")
+    (BUILD / "corpora").mkdir(parents=True, exist_ok=True)
+    corpora = {domain: mtrag.corpus(domain, BUILD / "corpora") for domain in DOMAINS}
+    splits = {}
+    for split in ("train", "dev", "test"):
+        turns = [c for c in mtrag.contexts(split, DOMAINS) if c.relevant]
+        splits[split] = spread(turns, limit)
+    say("candidates")
+    first = {split: _bm25(corpora, turns, depth) for split, turns in splits.items()}
+    rewritten = [replace(c, conversation=Conversation.from_pairs([], c.rewrites[HUMAN])) for c in splits["train"]]
+    corpus = Corpus.concat(list(corpora.values()))
+    runs = {"bm25_last": first["train"], "bm25_rewrite": _bm25(corpora, rewritten, depth)}
+    pooled = pool_run(merged_pool(runs, corpus, depth=depth, rule="round_robin"), splits["train"], corpus)
+    everyone = [c for turns in splits.values() for c in turns]
+    teachers = {"systems": run_labels(_fused(data, everyone, corpus))}
+    if (FOLDER / "labels.sqlite").is_file():  # made by `distillir label listwise` on candidates of train
+        with LabelStore(FOLDER / "labels.sqlite") as store:
+            if orders := store.values("listwise", "order"):
+                teachers["llm"] = order_labels(orders)
+    return RerankMaterial(corpus, splits, first, pooled, teachers)
+
+
+def noveleval(data: Path) -> tuple[list[Context], Run, dict[str, str]]:
+    """Questions with graded judgements, their twenty passages in the order of the file, and the texts."""
+    folder = data / "rerank_noveleval"
+    corpus = Corpus.build(folder / "corpus.jsonl.gz", FOLDER / "noveleval.arrow")
+    qrels = read_qrels(folder / "qrels.tsv")
+    contexts = [
+        replace(c, relevant={d: g for d, g in qrels[c.id].items() if g > 0})
+        for c in read_queries(folder / "queries.jsonl")
+    ]
+    run: Run = {c.id: {d: float(-i) for i, d in enumerate(sorted(qrels[c.id]))} for c in contexts}
+    return contexts, run, {document.id: document.contents for document in corpus}
+
+
+def spread(turns: Sequence[Context], limit: int | None) -> list[Context]:
+    """So many turns, evenly over all."""
+    if limit is None or limit >= len(turns):
+        return list(turns)
+    return [turns[i] for i in np.linspace(0, len(turns) - 1, limit).astype(int).tolist()]
+
+
+def _bm25(corpora: dict[str, Corpus], turns: Sequence[Context], depth: int) -> Run:
+    found: Run = {}
+    for domain, corpus in corpora.items():
+        asked = [(c.id, c.conversation.question) for c in turns if c.domain == domain]
+        found |= bm25(corpus, asked, depth) if asked else {}
+    return found
+
+
+def _fused(data: Path, turns: Sequence[Context], corpus: Corpus) -> Run:
+    """The five systems' lists of the rewrites, by reciprocal rank fusion; passages that were not recovered are lost."""
+    runs = {}
+    for system in SYSTEMS:
+        whole: Run = {}
+        for domain in DOMAINS:
+            path = data / "mtrag" / "runs" / f"{system}.{domain}.rewrite.tsv.gz"
+            whole |= read_run(path) if path.is_file() else {}
+        kept = {c.id: {d: s for d, s in whole.get(c.id, {}).items() if d in corpus} for c in turns}
+        runs[system] = {name: scores for name, scores in kept.items() if scores}
+    pool = merged_pool({name: run for name, run in runs.items() if run}, corpus, depth=30, rule="rrf")
+    return pool_run(pool, turns, corpus)
