@@ -2,8 +2,8 @@
 
 Train: MTRAG train turns of clapnq, cloud and fiqa; candidates are BM25's of the question and of the rewrite, merged.
 The teacher `systems` is the fusion of five published runs, which also made the pooled corpus: its own figure is high
-for that reason. The row is chosen on dev; test is only reported. `--full` adds the objectives, one stage against two, the
-whole depth and NovelEval; without it everything is small enough for ten minutes on two cores.
+for that reason. The row is chosen on dev; test is only reported. `--full` adds the objectives, one stage against two,
+the whole depth and NovelEval; without it everything is small enough for ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from distillir.recipes.rerank import texts_of
 from distillir.recipes.rerank_fit import fit_stage, label_lists
 from distillir.recipes.rerank_pool import merged_pool
 from distillir.rendering import RenderSettings
-from distillir.sampling.draw import DRAWS
+from distillir.sampling import LogUniform
 from distillir.search import rerank_run
 from distillir.students import Reranker, RerankerSettings, RerankerStudent, resolve
 from distillir.training import Tick, TrainSettings
@@ -137,7 +137,7 @@ def student(material: RerankMaterial, size: Size, name: str, row: Row) -> Rerank
             labelled,
             material.corpus,
             objective,
-            DRAWS["log_uniform"](n=size.listed - contrastive, first=1, last=size.depth),
+            LogUniform(n=size.listed - contrastive, first=1, last=size.depth),
             TrainSettings(batch_size=8, lr=3e-5, warmup=0.1, max_steps=size.steps, seed=SEED),
             gold="one" if contrastive else "all",
             evaluate=(lambda s: _ndcg(s, material, dev)) if objective is row.objectives[-1] else None,
