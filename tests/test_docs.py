@@ -360,7 +360,7 @@ def test_the_dense_recipe_runs(here, animals, capsys):
 
 def test_the_method_is_one():
     from distillir.recipes import Method, presets
-    from distillir.recipes.assemble import OBJECTIVES, PENALTIES, check_method
+    from distillir.recipes.assemble import OBJECTIVES, OF_SHARES, PENALTIES, check_method
     from distillir.sampling import DRAWS
 
     text = (DOCS / "methods.md").read_text(encoding="utf-8")
@@ -368,7 +368,7 @@ def test_the_method_is_one():
     assert set(re.findall(r"`method: (\w+)`", text)) - {"dense"} == set(presets()) - {"dense"}
     rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+) \|$", text, flags=re.M))
     named = {kind: set(re.findall(r"`(\w+)`", rows[kind])) for kind in ("draws", "penalties")}
-    assert named == {"draws": set(DRAWS), "penalties": set(PENALTIES)}
+    assert named == {"draws": set(DRAWS), "penalties": {*PENALTIES, *OF_SHARES}}
     for name in OBJECTIVES:
         assert f"`{name}`" in text, name
 

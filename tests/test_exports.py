@@ -288,8 +288,8 @@ EXPORTS = {
         "read_dense_recipe",
         "read_factors",
         "read_recipe",
-        "run_ablation",
         "read_rerank_recipe",
+        "run_ablation",
         "run_dense",
         "run_rerank",
         "run_sparse",
@@ -316,12 +316,6 @@ EXPORTS = {
         "shared_block",
     ],
     "distillir.sampling.draw": ["All", "Bands", "DRAWS", "Draw", "LogUniform", "StratifiedScore", "Top", "UniformBand"],
-    "distillir.search": [
-        "DenseRetriever",
-        "Hit",
-        "QueryEncoder",
-        "Retriever",
-    ],
     "distillir.sparsity": [
         "Constant",
         "Linear",
@@ -337,7 +331,6 @@ EXPORTS = {
         "l1",
     ],
     "distillir.search": ["DenseRetriever", "Hit", "PairScorer", "QueryEncoder", "Retriever", "rerank_run"],
-    "distillir.sparsity": ["active_dimensions", "anti_zero", "expected_flops", "flops", "flops_at_corpus", "l1"],
     "distillir.students": [
         "DenseSettings",
         "DenseStudent",

@@ -30,6 +30,14 @@ def test_a_step_is_the_formula():
     assert held.penalty(X).item() == pytest.approx(math.exp(held.u[1]) * l1(X).item())
 
 
+def test_an_update_after_several_steps_moves_and_forgets_as_they_would():
+    held = control(1.0, gain=0.1, memory=0.5, start=-1.0)
+    held.update(X, None, 1.0)
+    held.update(X[1:], None, 1.0, steps=3)  # 1 active: a quarter of a half of the first count is left
+    assert held.counts[1] == pytest.approx(2 / 8 + 7 / 8)
+    assert held.u[1] == pytest.approx(-1 + 0.1 * math.log(2) + 3 * 0.1 * math.log(9 / 8))
+
+
 def test_the_weight_stays_in_its_bounds():
     held = control(1.0, gain=10.0, bounds=(-8.0, 0.5))
     held.update(X, None, 1.0)

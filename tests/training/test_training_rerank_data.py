@@ -161,3 +161,28 @@ def test_draws_follow_the_epoch_and_nothing_else():
     torch.testing.assert_close(first.targets.order, again.targets.order)
     assert not torch.equal(first.targets.order, later.targets.order)
     torch.testing.assert_close(first.targets.order[1], made.collate([3], 0).targets.order[0])
+
+
+def test_a_batch_in_parts_scores_and_learns_as_the_whole():
+    """TWOLAR accumulates single queries: what is learnt must not depend on how a batch is cut."""
+    torch.manual_seed(0)
+    start = torch.rand(CONTEXTS, DOCUMENTS + 1)
+    made = data(labels=[{int(p): float(r) for r, p in enumerate(listed)} for listed in LISTS], gold="one")
+    batch = made.collate([4, 1, 3], 0)
+    table = Table()
+    table.table.data.copy_(start)
+    whole = table(batch)
+    for first, last in ((0, 1), (1, 3)):
+        part = batch.part(first, last)
+        output = table(part)
+        kept = whole.mask[first:last]
+        assert torch.equal(output.mask, kept)
+        assert torch.equal(output.scores[kept], whole.scores[first:last][kept])
+        assert sum(map(len, part.chunks)) == int(kept.sum())
+    ends = []
+    for size, accumulate in ((3, 1), (1, 3)):
+        student = Table()
+        student.table.data.copy_(start)
+        train(student, made, RankNet(), TrainSettings(epochs=2, batch_size=size, accumulate=accumulate, lr=0.1))
+        ends.append(student.table.detach())
+    torch.testing.assert_close(ends[0], ends[1])

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from distillir.data import Context
 from distillir.errors import DataError, SamplingError
@@ -19,10 +21,14 @@ from distillir.recipes.marks import labelled_digest
 from distillir.recipes.method import Method
 from distillir.recipes.stored import through_store
 from distillir.sampling import CandidateSampler, RankedPool, gold_share
+from distillir.students.batch import StoredRows
 from distillir.students.sparse import SparseSettings, SparseStudent
 from distillir.training import SparseData, Tick, TrainResult, TrainSettings, train
+from distillir.training.contract import Probe
 from distillir.training.loop import Evaluate
 from distillir.vectors import CSR, SparseVectors
+
+PROBES = 256
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ def fit(
     training: TrainSettings,
     *,
     evaluate: Callable[[SparseStudent], float] | None = None,
+    probe: Sequence[Context] = (),
     folder: Path | None = None,
     watch: Callable[[Tick], None] = lambda _: None,
     screen: bool = False,
@@ -156,6 +163,7 @@ def fit(
         source: start checkpoint, a folder or model id.
         documents: vectors of the candidate corpus, frozen.
         evaluate: dev figure of a student, larger is better.
+        probe: contexts that a sparsity target is counted on, no relevant documents needed; none = those learnt from.
         folder: of the checkpoints; None = nothing is kept.
         screen: see `splade_head`.
     """
@@ -185,11 +193,24 @@ def fit(
         training,
         penalties=build_penalties(method, documents),
         control=build_control(method, documents),
+        probe=_probe(student, probe or labelled.contexts),
         evaluate=judge,
         folder=folder,
         watch=watch,
     )
     return student, result
+
+
+def _probe(student: SparseStudent, contexts: Sequence[Context]) -> Probe:
+    """What the student makes of up to `PROBES` contexts, evenly spread over those given."""
+    size = min(PROBES, len(contexts))
+    asked = [contexts[i * len(contexts) // size].conversation for i in range(size)]
+
+    def vectors() -> tuple[Tensor, Tensor]:
+        rows = StoredRows.from_csr(student.encode_queries(asked)).dense(student.dim)
+        return rows, torch.tensor([conversation.depth for conversation in asked])
+
+    return vectors
 
 
 def _rows(found: NDArray[np.int64], own: int | None) -> NDArray[np.int64]:

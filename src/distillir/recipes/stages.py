@@ -104,6 +104,7 @@ def trained(
             settings,
             training,
             evaluate=lambda student: bed.figure(conversation(student)),
+            probe=bed.contexts,
             folder=checkpoints,
             watch=stages.training(),
             screen=recipe.screen,

@@ -83,23 +83,25 @@ class SparsityControl:
         ]
         return torch.stack(parts).sum()
 
-    def update(self, x: Tensor, turns: Tensor | None, rate: float) -> None:
-        """Move u by what a step's representations count.
+    def update(self, x: Tensor, turns: Tensor | None, rate: float, steps: int = 1) -> None:
+        """Move u by what representations count.
 
         Args:
-            x: (B, V) of the step's whole batch. turns: (B,) depth of each, read with targets by turn.
+            x: (B, V) of the step's whole batch, or of a probe. turns: (B,) depth of each, read with targets by turn.
             rate: learning rate of the step over its peak.
+            steps: since the last update; u may move by so many gains, and the average forgets as much.
         """
         self._risen |= rate >= FALLEN
         self._fallen |= self._risen and rate < FALLEN
+        kept = self.memory**steps
         with torch.no_grad():
             for bucket, rows in self._buckets(x, turns):
                 now = float(self._count(rows).double().mean())
                 before = self.counts.get(bucket, now)
-                self.counts[bucket] = self.memory * before + (1 - self.memory) * now
+                self.counts[bucket] = kept * before + (1 - kept) * now
                 if not self._fallen:
                     off = math.log(max(self.counts[bucket], 1e-9) / self.targets[bucket])
-                    moved = self.u[bucket] + self.gain * min(1.0, max(-1.0, off))
+                    moved = self.u[bucket] + steps * self.gain * min(1.0, max(-1.0, off))
                     self.u[bucket] = min(self.bounds[1], max(self.bounds[0], moved))
 
     def state(self) -> dict[str, Any]:

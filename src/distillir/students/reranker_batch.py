@@ -62,6 +62,21 @@ class RerankBatch:
     def __len__(self) -> int:
         return len(self.candidates)
 
+    def part(self, start: int, stop: int) -> RerankBatch:
+        """Contexts `start` to `stop`, with only their own pairs."""
+        candidates = self.candidates[start:stop]
+        wanted = torch.unique(candidates[candidates >= 0])
+        place = torch.full((sum(map(len, self.chunks)) + 1,), -1)
+        place[wanted] = torch.arange(len(wanted))
+        chunks, first = [], 0
+        for chunk in self.chunks:
+            rows = wanted[(wanted >= first) & (wanted < first + len(chunk))] - first
+            first += len(chunk)
+            if len(rows):
+                chunks.append(Pairs(chunk.ids[rows], chunk.mask[rows], chunk.types[rows]))
+        # −1 reads the last entry, which stays −1
+        return RerankBatch(tuple(chunks), place[candidates], self.targets.part(start, stop), self.names[start:stop])
+
     def to(self, device: torch.device | str) -> RerankBatch:
         """The same batch on another device."""
         moved = tuple(chunk.to(device) for chunk in self.chunks)

@@ -43,11 +43,15 @@ class Steered(Protocol):
     def report(self) -> dict[str, Any]: ...
 
 
+Probe = Callable[[], tuple[Tensor, Tensor | None]]
+"""Representations (P, V) that the student, as it is now, makes of some contexts, without dropout; their turns (P,)."""
+
+
 class Control(Steered, Protocol):
     """A penalty whose weight follows what the representations (B, V) of contexts at turns (B,) cost."""
 
     def penalty(self, x: Tensor, turns: Tensor | None = None) -> Tensor: ...
-    def update(self, x: Tensor, turns: Tensor | None, rate: float) -> None: ...
+    def update(self, x: Tensor, turns: Tensor | None, rate: float, steps: int = 1) -> None: ...
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from distillir.errors import ConfigError, TrainingError
 from distillir.objectives.contract import Objective, Output, check_pairing
-from distillir.training.contract import Control, Mixing, Steered, Tick, TrainingData, TrainResult
+from distillir.training.contract import Control, Mixing, Probe, Steered, Tick, TrainingData, TrainResult
 from distillir.training.global_batch import GlobalBatch, parts_of
 from distillir.training.groups import built_ahead, parameter_groups
 from distillir.training.monitor import Monitor, active_dimensions
@@ -35,6 +35,7 @@ from distillir.training.state import Progress, restore, resume, save_state, snap
 Penalty = Callable[[Tensor], Tensor]  # (B, V) → ()
 Schedule = Callable[[float], float]  # share of steps done → weight
 Evaluate = Callable[[nn.Module], float]  # larger is better
+PROBE_EVERY = 5  # steps: at 256 contexts, a sixth of the time of batches of 32
 
 
 def train(
@@ -45,6 +46,7 @@ def train(
     *,
     penalties: Mapping[str, tuple[float | Schedule, Penalty]] | None = None,
     control: Control | None = None,
+    probe: Probe | None = None,
     evaluate: Evaluate | None = None,
     folder: Path | None = None,
     watch: Callable[[Tick], None] = lambda _: None,
@@ -64,6 +66,7 @@ def train(
         settings: of the run.
         penalties: name → (weight, penalty on `Output.vectors`); a weight may be a function of the share of steps done.
         control: of a penalty whose weight follows the count it is to hold, see `SparsityControl`.
+        probe: what the control counts, every few steps; None = the batches of the training, as they are under dropout.
         evaluate: dev figure, larger is better; called in evaluation mode, without gradients.
         folder: of the checkpoints.
         watch: called after every optimiser step.
@@ -138,9 +141,12 @@ def train(
                 monitor.check(progress.step + 1, loss.item(), 0.0 if overflow else norm, active, dim)
                 scaler.step(optimizer)
                 scaler.update()
-                if control is not None:
-                    control.update(_vectors(output).detach(), targets.turns, settings.rate(progress.step, total))
+                rate = settings.rate(progress.step, total)
                 progress.step += 1
+                if control is not None and probe is None:
+                    control.update(_vectors(output).detach(), targets.turns, rate)
+                elif control is not None and probe is not None and progress.step % PROBE_EVERY == 0:
+                    control.update(*probe(), rate, PROBE_EVERY)
                 progress.batch += 1
                 dev = None
                 if evaluate and (progress.step % evaluate_every == 0 or progress.step == total):
@@ -150,8 +156,8 @@ def train(
                 elapsed = time.perf_counter() - started
                 progress.seconds = before + elapsed
                 if ranks.main:
-                    rate = (progress.step - first) / elapsed
-                    watch(Tick(progress.step, total, monitor.loss, active, rate, dev, _reports(steered)))
+                    speed = (progress.step - first) / elapsed
+                    watch(Tick(progress.step, total, monitor.loss, active, speed, dev, _reports(steered)))
                 done = progress.step == total or bool(progress.stopped)
                 if folder and (done or progress.step % checkpoint_every == 0):
                     progress.scaler = scaler.state_dict()

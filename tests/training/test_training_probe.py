@@ -1,0 +1,71 @@
+"""A sparsity target counted on contexts of its own: what is counted, how often, and that a run that was cut goes on."""
+
+import pytest
+import ranks_run
+import torch
+
+from distillir.objectives import KLD
+from distillir.sparsity import SparsityControl, active_dimensions, l1
+from distillir.training import TrainSettings, train
+from distillir.training.loop import PROBE_EVERY
+
+PROBED = torch.tensor([[1, 2, 3], [4, 5, 6]])
+
+
+class Halted(Exception):
+    pass
+
+
+def run(folder, *, steps: int, stop: int = 0, keep: bool = False, dropout: float = 0.5):
+    student = ranks_run.Student(dropout, seed=5)
+    control = SparsityControl(l1, active_dimensions, 3.0, start=-3.0)
+    counted = []
+
+    def probe():
+        with torch.no_grad():
+            was = student.training
+            student.eval()
+            vectors = torch.log1p(torch.relu(student.up(student.table(PROBED).mean(1))))
+            student.train(was)
+        counted.append(float((vectors > 0).sum(1).double().mean()))
+        return vectors, None
+
+    def watch(tick):
+        if tick.step == stop:
+            raise Halted
+
+    result = train(
+        student,
+        ranks_run.data(folder),
+        KLD(),
+        TrainSettings(batch_size=8, lr=0.02, epochs=50, max_steps=steps, checkpoint_every=4),
+        control=control,
+        probe=probe,
+        folder=folder / "checkpoints" if keep else None,
+        watch=watch,
+    )
+    return student, result, counted
+
+
+@pytest.fixture
+def folder(tmp_path):
+    ranks_run.write_documents(tmp_path)
+    return tmp_path
+
+
+def test_the_probe_is_what_is_counted(folder):
+    _, result, counted = run(folder, steps=2 * PROBE_EVERY + 1)
+    assert len(counted) == 2
+    kept = 0.5**PROBE_EVERY
+    told = result.steered["control"]["all"]
+    assert told["count"] == pytest.approx(kept * counted[0] + (1 - kept) * counted[1])
+
+
+def test_a_run_that_was_cut_counts_as_one_that_was_not(folder):
+    whole, result, _ = run(folder, steps=23)
+    with pytest.raises(Halted):
+        run(folder, steps=23, stop=14, keep=True)
+    again, ended, _ = run(folder, steps=23, keep=True)
+    assert ended.steered == result.steered
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
