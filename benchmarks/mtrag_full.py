@@ -10,7 +10,7 @@ stopped study goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.mtrag_data import BUILD, DOMAINS, MODEL, PLAIN, Material, say
 from distillir.data import Context
 from distillir.evaluation import bootstrap_intervals, clusters, evaluate, sign_flip_test
+from distillir.recipes.ablation import folds_of
 from distillir.recipes.fit import Labelled, fit, label
 from distillir.recipes.measure import TestBed
 from distillir.recipes.method import Method
@@ -73,13 +74,13 @@ def study(material: Material) -> dict[str, Any]:
     outside = [material.outside[i] for i in sorted(rng.choice(len(material.outside), OUTSIDE, replace=False))]
     labelled = label([*judged, *outside], material.encoder, material.pooled, Method(teachers=TEACHERS), REWRITES)
     row = {c.id: i for i, c in enumerate(labelled.contexts)}
-    folds = _folds(judged, FOLDS, seed=0)
+    folds = folds_of(judged, FOLDS)
     store = Store(BUILD / "study.json")
     chosen: dict[str, list[int]] = {cell: [] for cell in CELLS}
     values: dict[str, dict[str, list[list[float]]]] = {cell: {} for cell in CELLS}
     for f, held in enumerate(folds):
         training = [c for other in folds if other is not held for c in other]
-        inner = _folds(training, FOLDS, seed=f + 1)
+        inner = folds_of(training, FOLDS, seed=f + 1)
         inner_train = [c for part in inner[1:] for c in part]
         for cell, (_, options) in CELLS.items():
             job = partial(_scores, material, labelled, row, cell)
@@ -209,15 +210,3 @@ def _summary(table: dict[str, dict[str, Any]], group: dict[str, str], chosen: di
         "differences": differences,
         "chosen": {c: [str(CELLS[c][1][i]) for i in picks] for c, picks in chosen.items()},
     }
-
-
-def _folds(contexts: Iterable[Context], count: int, seed: int) -> list[list[Context]]:
-    """Folds of whole conversations, each domain spread evenly."""
-    contexts = list(contexts)
-    rng = np.random.default_rng(seed)
-    place: dict[str, int] = {}
-    for domain in sorted({c.domain for c in contexts}):
-        groups = sorted({c.group for c in contexts if c.domain == domain})
-        for i, g in enumerate(rng.permutation(len(groups))):
-            place[groups[g]] = i % count
-    return [[c for c in contexts if place[c.group] == i] for i in range(count)]

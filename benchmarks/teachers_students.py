@@ -13,9 +13,10 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.mtrag_data import BUILD, DOMAINS, MODEL, PLAIN, Material, say
-from benchmarks.mtrag_full import REWRITES, Store, _folds, _per_query
+from benchmarks.mtrag_full import REWRITES, Store, _per_query
 from distillir.data import Context
 from distillir.evaluation import bootstrap_intervals, clusters, sign_flip_test
+from distillir.recipes.ablation import folds_of
 from distillir.recipes.fit import Labelled, fit, label
 from distillir.recipes.measure import TestBed
 from distillir.recipes.method import Method
@@ -61,7 +62,7 @@ def table(material: Material, full: bool) -> dict[str, Any]:
     judged = list(bed.contexts)
     gate = gated(resolve(MODEL), PLAIN)
     gate.screen = True
-    folds = _folds(judged, folds_wanted, seed=0)
+    folds = folds_of(judged, folds_wanted)
     kept = Store(BUILD / "teachers_students.json")
     values: dict[str, dict[str, list[list[float]]]] = {cell: {} for cell in CELLS}
     weights = []

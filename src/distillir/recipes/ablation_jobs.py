@@ -28,11 +28,13 @@ class Part:
         name: such as "fold 2".
         train: contexts to learn from.
         bed: held out.
+        probe: what a sparsity target is counted on; none = some of those learnt from.
     """
 
     name: str
     train: Sequence[Context]
     bed: TestBed
+    probe: Sequence[Context] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Jobs:
             training=training,
             train=[[*context_facts(c), dict(c.rewrites)] for c in part.train],
             held=[context_facts(c) for c in part.bed.contexts],
+            **({"probe": [context_facts(c) for c in part.probe]} if part.probe else {}),
             documents=[self.documents.fingerprint, self.own],
             searched=[vectors.fingerprint for vectors in part.bed.documents.values()],
             start=self.encoder.fingerprint(),
@@ -108,6 +111,7 @@ class Jobs:
             method,
             recipe.student_settings(),
             replace(recipe.train_settings(), seed=seed),
+            probe=part.probe,
             watch=watch,
             screen=recipe.screen,
         )

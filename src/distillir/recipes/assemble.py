@@ -38,7 +38,7 @@ def check_method(method: Method) -> None:
     Raises:
         ConfigError, ObjectiveError: an unknown name or option, a value it cannot have, or a contradiction.
     """
-    parts = _parts(method, ())
+    parts = objective_terms(method.objective, OBJECTIVES)
     mixed(method, parts)
     build_draw(method)
     build_penalties(method)
@@ -55,7 +55,33 @@ def check_method(method: Method) -> None:
 def build_objective(method: Method, documents: SparseVectors) -> Objective:
     """The weighted sum a method names; `documents` serve objectives over the whole collection."""
     shards = (documents.invert(),) if COLLECTION_KLD.name in method.objective else ()
-    return mixed(method, _parts(method, shards))
+    return mixed(method, objective_terms(method.objective, OBJECTIVES, shards))
+
+
+def objective_terms(
+    named: Mapping[str, Mapping[str, Any]],
+    known: Mapping[str, Callable[..., Objective]],
+    shards: tuple[Postings, ...] = (),
+) -> tuple[tuple[float, Objective], ...]:
+    """Objectives by name with their weights.
+
+    Args:
+        named: objective → its weight and parameters.
+        known: those that can be named.
+        shards: of the collection, for the objective over all of it.
+
+    Raises:
+        ConfigError, ObjectiveError: none, an unknown one, or an option that cannot be.
+    """
+    terms: list[tuple[float, Objective]] = []
+    for name, options in named.items():
+        chosen = dict(options)
+        weight = _typed(f"objective {name!r}: weight", float, chosen.pop("weight", 1.0))
+        fixed = {"shards": shards} if name == COLLECTION_KLD.name else {}
+        terms.append((weight, _make("objective", name, known, chosen, fixed)))
+    if not terms:
+        raise ConfigError("the method names no objective", "give at least one")
+    return tuple(terms)
 
 
 def mixed(method: Method, parts: tuple[tuple[float, Objective], ...]) -> Objective:
@@ -159,18 +185,6 @@ def _typed(place: str, kind: Any, value: Any) -> Any:
     except ValidationError as error:
         reason = "; ".join(dict.fromkeys(e["msg"] for e in error.errors()))
         raise ConfigError(f"{place} is {value!r}", reason) from error
-
-
-def _parts(method: Method, shards: tuple[Postings, ...]) -> tuple[tuple[float, Objective], ...]:
-    parts: list[tuple[float, Objective]] = []
-    for name, options in method.objective.items():
-        chosen: dict[str, Any] = dict(options)
-        weight = _typed(f"objective {name!r}: weight", float, chosen.pop("weight", 1.0))
-        fixed = {"shards": shards} if name == COLLECTION_KLD.name else {}
-        parts.append((weight, _make("objective", name, OBJECTIVES, chosen, fixed)))
-    if not parts:
-        raise ConfigError("the method names no objective", "give at least one")
-    return tuple(parts)
 
 
 def _make(

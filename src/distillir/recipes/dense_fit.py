@@ -16,7 +16,7 @@ from distillir.errors import ConfigError, DataError
 from distillir.labels import FusionPlan, LabelStore
 from distillir.objectives import OBJECTIVES
 from distillir.objectives.contract import Objective
-from distillir.recipes.assemble import build_sampler, mixed, typed
+from distillir.recipes.assemble import build_sampler, mixed, objective_terms
 from distillir.recipes.marks import labelled_digest
 from distillir.recipes.method import UNTRAINED, WHOLE, Method
 from distillir.recipes.stored import through_store
@@ -138,17 +138,7 @@ def build_dense_objective(method: Method) -> Objective:
     Raises:
         ConfigError, ObjectiveError: an unknown objective or option, or none.
     """
-    terms: list[tuple[float, Objective]] = []
-    for name, options in method.objective.items():
-        if name not in OBJECTIVES:
-            raise ConfigError(f"unknown objective {name!r}", f"use one of {', '.join(sorted(OBJECTIVES))}")
-        weight = options.get("weight", 1.0)
-        if isinstance(weight, bool | str):
-            raise ConfigError(f"objective {name!r}: weight is {weight!r}", "give a number")
-        chosen = {key: value for key, value in options.items() if key != "weight"}
-        made = OBJECTIVES[name](**typed(f"objective {name!r}", OBJECTIVES[name], chosen))
-        terms.append((float(weight), made))
-    return mixed(method, tuple(terms))
+    return mixed(method, objective_terms(method.objective, OBJECTIVES))
 
 
 def fit_dense(

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from distillir.errors import ConfigError
 from distillir.objectives import OBJECTIVES, RANK_TO_SCORE, WeightedSum
 from distillir.objectives.contract import Objective
-from distillir.recipes.assemble import build_draw, typed
+from distillir.recipes.assemble import build_draw, objective_terms, typed
 from distillir.recipes.method import Method, Number, Strict, explain, is_path
 from distillir.recipes.recipe import options_in, recipe_of
 from distillir.recipes.yaml_file import read_yaml
@@ -36,16 +36,7 @@ class RerankStage(Strict):
 
     def build_objective(self) -> Objective:
         """The weighted sum it names."""
-        terms: list[tuple[float, Objective]] = []
-        for name, options in self.objective.items():
-            if name not in OBJECTIVES:
-                raise ConfigError(f"unknown objective {name!r}", f"use one of {', '.join(sorted(OBJECTIVES))}")
-            weight = options.get("weight", 1.0)
-            if isinstance(weight, bool | str):
-                raise ConfigError(f"objective {name!r}: weight is {weight!r}", "give a number")
-            chosen = {key: value for key, value in options.items() if key != "weight"}
-            terms.append((float(weight), OBJECTIVES[name](**typed(f"objective {name!r}", OBJECTIVES[name], chosen))))
-        summed: Objective = WeightedSum(tuple(terms))
+        summed: Objective = WeightedSum(objective_terms(self.objective, OBJECTIVES))
         return summed
 
     def build_draw(self) -> Draw:
