@@ -13,6 +13,7 @@ The pooled corpora make R@100 optimistic: compare rows, quote none.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ LARGE, SMALL = "qwen2.5-coder-1.5b", "smollm2-135m"
 IMPORTED = "qwen2.5-coder-1.5b-instruct-q4_k_m"
 FILE = "mtrag.qwen2.5-coder-1.5b.jsonl"
 STORE = BUILD / "teachers.sqlite"
+CONVERSED = BUILD / "synthesized.json"
 PASSAGES, DEPTH = 200, 10
 CALLS = {False: 4, True: 50}  # least live calls of a teacher, in short and with --full
 CONVERSATIONS = {False: 1, True: 20}
@@ -253,8 +255,9 @@ def _synthesize(
     passes = report.checks[-1]
     contexts = [c for c in synthetic_contexts(values, domain="cloud") if c.id not in passes.flagged]
     figures = {check.name: dict(check.figures) for check in report.checks}
-    notes = {name: value["messages"] for name, value in values.items()}
-    return contexts, told | {"audit": figures, "conversations": notes}
+    said = {name: value["messages"] for name, value in values.items()}
+    CONVERSED.write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")  # to read, not to keep
+    return contexts, told | {"audit": figures, "conversations": len(said)}
 
 
 def _vectors(material: Material, texts: Sequence[str]) -> Any:
