@@ -247,7 +247,7 @@ def test_a_recipe_file_is_read_and_told_from_a_sparse_one(tmp_path):
         ("method: {objective: {kdl: {}}}\n", "kdl"),
         ("method: {objective: {kld: {tau: hot}}}\n", "tau"),
         ("method: {objective: {kld: {weight: heavy}}}\n", "weight is 'heavy'"),
-        ("method: {objective: {}}\n", "a weighted sum of nothing"),
+        ("method: {objective: {}}\n", "names no objective"),
         ("method: {draw: {top: {}, all: {}}}\n", "2 draws"),
         ("method: disco\n", "penalties: anti_zero"),
         ("method: {score_rule: rank_11}\n", "score_rule"),
