@@ -6,7 +6,7 @@ the mean of human and LLM rewrites, unless a row says otherwise.
 
 1. Tables: the factors that come with `distillir ablate`, without its penalties.
 2. Control: the cell that is best on the dev split's turns. A fifth of the conversations it would learn from are its
-   dev: there the control counts, towards .75, .5 and .25 of the active dimensions, and a half and a third of the FLOPS,
+   dev: there the control counts, towards .75, .5 and .25 of the active dimensions
    that it has unregularised after as many steps. What that costs is compared on the held-out folds, without the dev
    split's turns.
 3. Length: the cell whose late turns outgrow first ones the most, with one ceiling for all turns.
@@ -41,7 +41,7 @@ INNER = 5
 FOLDS, STEPS = 3, {False: 15, True: 40}
 SHARES: dict[bool, dict[str, tuple[float, ...]]] = {
     False: {"active_dims": (0.5,)},
-    True: {"active_dims": (0.75, 0.5, 0.25), "flops": (1 / 2, 1 / 3)},
+    True: {"active_dims": (0.75, 0.5, 0.25)},
 }
 TABLES = {False: ["temperature"], True: ["InfoNCE weight", "MSE share", "temperature", "documents listed", "draw"]}
 PRESSED = 2  # times the steps of the others: the weight that holds a target has to be found

@@ -31,11 +31,22 @@ def test_a_step_is_the_formula():
 
 
 def test_an_update_after_several_steps_moves_and_forgets_as_they_would():
-    held = control(1.0, gain=0.1, memory=0.5, start=-1.0)
+    held = control(1.0, gain=0.1, memory=0.5, lead=0.0, start=-1.0)
     held.update(X, None, 1.0)
     held.update(X[1:], None, 1.0, steps=3)  # 1 active: a quarter of a half of the first count is left
     assert held.counts[1] == pytest.approx(2 / 8 + 7 / 8)
     assert held.u[1] == pytest.approx(-1 + 0.1 * math.log(2) + 3 * 0.1 * math.log(9 / 8))
+
+
+def test_a_count_that_falls_is_looked_ahead():
+    held = control(1.0, gain=0.1, memory=0.0, lead=2.0, start=-1.0)
+    held.update(X.repeat(2, 2), None, 1.0)  # 4 active on average
+    before = held.u[1]
+    held.update(X, None, 1.0, steps=4)  # 2 after 4 steps: 2·(1/2)^(2/4) in two more
+    assert held.u[1] - before == pytest.approx(4 * 0.1 * math.log(2 / math.sqrt(2)))
+    before = held.u[1]
+    held.update(X[1:], None, 1.0)  # 1, which is the target, and 1·(1/2)^2 in two more
+    assert held.u[1] - before == pytest.approx(0.1 * max(-1.0, math.log(1 / 4)))
 
 
 def test_the_weight_stays_in_its_bounds():

@@ -132,7 +132,9 @@ def build_control(method: Method, documents: SparseVectors | None = None) -> Spa
     name, usual = ("active_dims", "l1") if wanted.flops is None else ("flops", "expected_flops")
     count = sparsity.active_dimensions if wanted.flops is None else _of_shares(sparsity.flops_at_corpus, documents)
     pressing = _penalty(wanted.penalty or usual, documents)
-    return SparsityControl(pressing, count, wanted.target, name=name, gain=wanted.gain, start=wanted.start)
+    return SparsityControl(
+        pressing, count, wanted.target, name=name, gain=wanted.gain, lead=wanted.lead, start=wanted.start
+    )
 
 
 def _penalty(name: str, documents: SparseVectors | None) -> Penalty:

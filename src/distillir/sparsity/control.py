@@ -1,9 +1,11 @@
 """Sparsity as a target: the weight of a penalty moves until the true count is what was asked for.
 
-    minimise loss + e^u·penalty;  after each optimiser step  u ← u + gain·clip(log(c / target), ±1)
+    minimise loss + e^u·penalty;  after each optimiser step  u ← u + gain·clip(log(c' / target), ±1)
 
 c is a moving average of the count itself (active dimensions, or FLOPS on a corpus), which has no gradient; the penalty
-is its smooth stand-in. This is dual ascent on the constraint log c ≤ log target.
+is its smooth stand-in. This is dual ascent on the constraint log c ≤ log target. c' is where c will be `lead` steps
+on if it goes on as it does: a dimension that went off gets no gradient and hardly comes back, so the weight has to stop
+rising before the target is passed, not after.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class SparsityControl:
         name: of the count, for records.
         gain: largest change of u in a step. Dimensions that went off come back slowly, so a larger one overshoots.
         memory: of the moving average: its weight on the steps before.
+        lead: steps that the count is looked ahead; 0 = none.
         start: u before the first step.
         bounds: least and largest u.
 
@@ -52,6 +55,7 @@ class SparsityControl:
         name: str = "active_dims",
         gain: float = 0.05,
         memory: float = 0.5,
+        lead: float = 10.0,
         start: float = -7.0,
         bounds: tuple[float, float] = (-10.0, 8.0),
     ) -> None:
@@ -65,8 +69,10 @@ class SparsityControl:
                 f"sparsity: gain {gain}, memory {memory}, start {start} in {bounds}",
                 "give a positive gain, a memory from 0 to below 1 and a start inside its bounds",
             )
+        if not 0 <= lead < math.inf:
+            raise ConfigError(f"sparsity: lead {lead}", "give 0 or more steps")
         self._penalty, self._count = penalty, count
-        self.name, self.gain, self.memory, self.start, self.bounds = name, gain, memory, start, bounds
+        self.name, self.gain, self.memory, self.lead, self.start, self.bounds = name, gain, memory, lead, start, bounds
         self.u = dict.fromkeys(self.targets, start)
         self.counts: dict[int, float] = {}  # moving averages; a bucket that no batch has held has none
         self._risen = self._fallen = False
@@ -100,7 +106,9 @@ class SparsityControl:
                 before = self.counts.get(bucket, now)
                 self.counts[bucket] = kept * before + (1 - kept) * now
                 if not self._fallen:
-                    off = math.log(max(self.counts[bucket], 1e-9) / self.targets[bucket])
+                    count = max(self.counts[bucket], 1e-9)
+                    trend = math.log(count / max(before, 1e-9)) / steps
+                    off = math.log(count / self.targets[bucket]) + self.lead * trend
                     moved = self.u[bucket] + steps * self.gain * min(1.0, max(-1.0, off))
                     self.u[bucket] = min(self.bounds[1], max(self.bounds[0], moved))
 
@@ -127,6 +135,7 @@ class SparsityControl:
             "by_turn": self.by_turn,
             "gain": self.gain,
             "memory": self.memory,
+            "lead": self.lead,
             "start": self.start,
             "bounds": list(self.bounds),
         }
