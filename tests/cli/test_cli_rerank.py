@@ -1,14 +1,19 @@
 """`distillir rerank` on forty documents."""
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from distillir.cli.app import app
 from distillir.data import read_contexts, read_documents, read_run, write_run
+from distillir.labels import Label, LabelRequest, LabelStore
 from distillir.rendering import RenderSettings
 from distillir.students import RerankerSettings, RerankerStudent, resolve
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,29 @@ def test_a_recipe_is_trained_and_its_run_folder_named(material):
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["steps"] == 1
     assert RerankerStudent.from_pretrained(material / "made" / "student").settings.passage_length == 24
+
+
+def test_the_small_recipe_of_twolar_asks_for_orders_and_then_trains(material):
+    options = yaml.safe_load((RECIPES / "small" / "twolar.yaml").read_text(encoding="utf-8"))
+    assert options["training"] == {"epochs": 2, "accumulate": 4}
+    smaller = {"model": "splade-tiny", "crops": 3, "max_length": 24, "passage_length": 16, "training": {"max_steps": 1}}
+    (material / "twolar.yaml").write_text(yaml.safe_dump(options | smaller), encoding="utf-8")
+    first = CliRunner().invoke(app, ["train", str(material / "twolar.yaml"), "--quiet"])
+    assert first.exit_code == 1
+    assert "distillir label listwise" in str(first.exception)
+    out = material / "run-twolar"
+    with LabelStore(out / "labels.sqlite") as store:
+        for query, scores in read_run(out / "candidates.trec").items():
+            order = sorted(scores, key=scores.get)
+            request = LabelRequest("listwise", "model", "v1", {"query": query}, context_id=query)
+            store.put(request, Label("order", order, json.dumps(order)))
+    second = CliRunner().invoke(app, ["train", str(material / "twolar.yaml"), "--quiet", "--json"])
+    assert second.exit_code == 0, second.output
+    assert json.loads(second.stdout)["steps"] == 1
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["data"]["queries"] == {
+        "train.jsonl": 12,
+        "crop": 3,
+    }
 
 
 def _orders(material):

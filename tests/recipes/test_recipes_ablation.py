@@ -19,6 +19,7 @@ from distillir.recipes.ablation import folds_of
 from distillir.recipes.ablation_jobs import Job, pooled, seeded
 from distillir.recipes.ablation_plan import BASE, Cell, Factors, cells_of, changed, runs_of
 from distillir.recipes.ablation_report import ablation_of
+from distillir.recipes.rerank_recipe import is_rerank, read_rerank_recipe
 
 TEMPERATURE = {"temperature": {"option": "method.objective.kld.tau", "levels": [1, 2]}}
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -213,4 +214,7 @@ def test_a_killed_ablation_goes_on(animals, tmp_path, capsys):
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_recipe_of_the_repository_is_read(path):
-    assert read_recipe(path).train_settings().epochs > 1
+    if is_rerank(path):
+        read_rerank_recipe(path).check()
+    else:
+        assert read_recipe(path).train_settings().epochs > 1

@@ -71,6 +71,13 @@ def test_it_names_the_labelling_then_trains_in_two_stages(folder, capsys):
     assert again.student.fingerprint() == run.student.fingerprint()
 
 
+def test_queries_are_written_before_runs_made_elsewhere_are_looked_for(folder):
+    recipe = recipe_of(folder, train=None, dev=None, test=None, crops=5, retrievers={"other": str(folder / "no.trec")})
+    with pytest.raises(DataError, match=r"no\.trec"):
+        run_rerank(recipe, quiet=True)
+    assert [c.source for c in read_contexts(folder / "run" / "queries.jsonl")] == ["crop"] * 5
+
+
 def test_the_published_method_runs_at_small_scale_from_the_order_of_a_run(folder):
     twolar = rerank_preset("twolar")
     assert (twolar.depth, twolar.merge, len(twolar.stages)) == (30, "stratified", 1)

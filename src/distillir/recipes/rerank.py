@@ -86,9 +86,9 @@ def run_rerank(recipe: RerankRecipe, *, quiet: bool = False) -> RerankRun:
             queries = training_queries(recipe, shop.contexts.get("train", []), corpus, store)
             judged = {name: [c for c in shop.contexts.get(name, []) if c.relevant] for name in ("dev", "test")}
             everyone = [*queries, *judged["dev"], *judged["test"]]
+            write_contexts(recipe.out / "queries.jsonl", queries)  # first: what retrieves elsewhere reads it
             stages.say(f"candidates of {len(everyone):,} queries from {', '.join(recipe.retrievers)}")
             pool = candidate_pool(recipe.retrievers, everyone, corpus, depth=method.depth, rule=method.merge)
-            write_contexts(recipe.out / "queries.jsonl", queries)
             write_run(recipe.out / "candidates.trec", pool_run(pool, queries, corpus), tag=method.merge)
             said = _said(recipe, method, store)
         labelled = label_lists(queries, pool, corpus, said, kind=method.kind, rule=method.rank_to_score)
