@@ -358,6 +358,44 @@ def test_the_dense_recipe_runs(here, animals, capsys):
     assert len(capsys.readouterr().out.strip().splitlines()) == 1
 
 
+def test_the_objectives_of_reranking_are_read_from_what_the_page_says(here):
+    from distillir.recipes.rerank_recipe import RerankRecipe, read_rerank_recipe
+
+    (here / "rerank.yaml").write_text(block("yaml", "reranking.md", "student: reranker"), encoding="utf-8")
+    recipe = read_rerank_recipe(here / "rerank.yaml")
+    recipe.check()
+    text = (DOCS / "reranking.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+) \|$", text, flags=re.M))
+    given = {
+        "an order": {},
+        "scores, `kind: scores`": {"kind": "scores"},
+        "judgements": {},
+    }
+    for cell, options in given.items():
+        for name in re.findall(r"`(\w+)`", rows[cell]):
+            stage = {"objective": {name: {}}, "gold": "one"}
+            RerankRecipe(**recipe.model_dump() | {"method": {**options, "stages": [stage]}}).check()
+    by_rule = {"rank_to_score": "negative_rank", "stages": [{"objective": {"margin_mse": {}}}]}
+    RerankRecipe(**recipe.model_dump() | {"method": by_rule}).check()
+    by_scores = {"kind": "scores", "stages": [{"objective": {"ranknet": {"by": "scores"}}}]}
+    RerankRecipe(**recipe.model_dump() | {"method": by_scores}).check()
+
+
+@pytest.mark.slow
+def test_the_reranking_recipe_runs(here):
+    from distillir.data import read_contexts, write_run
+    from distillir.recipes import read_rerank_recipe, run_rerank
+
+    order = {c.id: {"otter-food": 2.0, "otter-home": 1.0} for c in read_contexts("train.jsonl")}
+    write_run(here / "teacher.trec", order)
+    shown = yaml.safe_load(block("yaml", "reranking.md", "student: reranker"))
+    small = {"model": "splade-tiny", "corpus": "animals.jsonl", "retrievers": {"bm25": "bm25"}, "max_length": 32}
+    small |= {"teacher_run": "teacher.trec", "passage_length": 24, "training": {"max_steps": 1, "accumulate": 1}}
+    (here / "rerank.yaml").write_text(yaml.safe_dump(shown | small), encoding="utf-8")
+    run_rerank(read_rerank_recipe("rerank.yaml"), quiet=True)
+    assert run(block("python", "reranking.md", "load_reranker"))["scores"].shape == (2,)
+
+
 def test_the_method_is_one():
     from distillir.recipes import Method, presets
     from distillir.recipes.assemble import OBJECTIVES, OF_SHARES, PENALTIES, check_method
