@@ -1,10 +1,13 @@
 """`distillir rerank` on forty documents."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from distillir.cli.app import app
@@ -64,7 +67,13 @@ def test_the_small_recipe_of_twolar_asks_for_orders_and_then_trains(material):
     (material / "twolar.yaml").write_text(yaml.safe_dump(options | smaller), encoding="utf-8")
     first = CliRunner().invoke(app, ["train", str(material / "twolar.yaml"), "--quiet"])
     assert first.exit_code == 1
-    assert "distillir label listwise" in str(first.exception)
+    (command,) = re.findall("`(distillir label .*?)`", str(first.exception))
+    words = shlex.split(command)
+    listwise = get_command(app).commands["label"].commands[words[2]]
+    given = listwise.make_context("listwise", words[3:]).params
+    assert given["contexts"].is_file()
+    assert given["candidates"].is_file()
+    assert given["depth"] == 30
     out = material / "run-twolar"
     with LabelStore(out / "labels.sqlite") as store:
         for query, scores in read_run(out / "candidates.trec").items():

@@ -163,9 +163,9 @@ def _said(recipe: RerankRecipe, method: RerankMethod, store: LabelStore) -> Mapp
         command = "listwise" if method.kind == "order" else "pointwise"
         raise LabelError(
             f"the store has no {method.kind} by {method.teacher!r}",
-            f"label the candidates: `distillir label {command} {recipe.out}/queries.jsonl {recipe.out}/candidates.trec "
-            f"{recipe.corpus} --store {recipe.labels or recipe.out / 'labels.sqlite'} --name {method.teacher} "
-            f"--depth {method.depth}`, "
+            f"label the candidates: `distillir label {command} {recipe.out}/queries.jsonl "
+            f"--candidates {recipe.out}/candidates.trec --corpus {recipe.corpus} "
+            f"--store {recipe.labels or recipe.out / 'labels.sqlite'} --name {method.teacher} --depth {method.depth}`, "
             "and run the recipe again",
         )
     return order_labels(values) if method.kind == "order" else values
