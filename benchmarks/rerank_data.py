@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.mtrag_data import BUILD, DOMAINS, say
+from benchmarks import mtrag_data
+from benchmarks.mtrag_data import BUILD, DOMAINS, MODEL, PLAIN, Material, say
 from distillir.conversation import Conversation
-from distillir.data import HUMAN, Context, Corpus, Run, load_mtrag, read_qrels, read_queries, read_run
-from distillir.labels import LabelStore
-from distillir.recipes.rerank_fit import order_labels, run_labels
+from distillir.data import HUMAN, Context, Corpus, Run, ranked, read_qrels, read_queries, read_run
+from distillir.recipes.measure import TestBed
+from distillir.recipes.rerank_fit import run_labels
 from distillir.recipes.rerank_pool import merged_pool, pool_run
-from distillir.recipes.systems import bm25
+from distillir.recipes.systems import bm25, conversation, gated
+from distillir.students import resolve
+from distillir.vectors import SparseVectors
 
 FOLDER = BUILD / "rerank"
 SYSTEMS = ("bm25", "bm25_es", "bge", "elser", "splade")
@@ -26,43 +29,42 @@ class RerankMaterial:
     """Turns, passages and candidates.
 
     Attributes:
+        mtrag: corpora and vectors they are made of.
         corpus: the three domains' passages.
-        splits: judged turns of dev and test, all turns of train.
-        first: BM25 of the open question, by split.
-        pooled: BM25 of the question and of the human's rewrite merged, for train.
-        teachers: name → context id → document id → rank. "systems": five systems' published top 10 on rewrites, fused;
-            they made the pooled corpus, so they are biased towards it. "llm": orders in the label store, if any.
+        splits: judged turns of train, dev and test.
+        first: retriever → split → run. "bm25": of the open question. "sparse": of the untrained turn gate, which reads
+            the conversation.
+        pooled: both, and BM25 of the human's rewrite, merged, for train.
+        systems: context id → document id → rank: five systems' published top 10 on rewrites, fused. They made the
+            pooled corpus, so they are biased towards it.
     """
 
+    mtrag: Material
     corpus: Corpus
     splits: dict[str, list[Context]]
-    first: dict[str, Run]
+    first: dict[str, dict[str, Run]]
     pooled: Run
-    teachers: dict[str, Said]
+    systems: Said
 
 
 def load(data: Path, depth: int, limit: int | None = None) -> RerankMaterial:
     """Read everything; `limit` keeps that many turns a split, spread over it."""
-    mtrag = load_mtrag(data / "mtrag")
-    (BUILD / "corpora").mkdir(parents=True, exist_ok=True)
-    corpora = {domain: mtrag.corpus(domain, BUILD / "corpora") for domain in DOMAINS}
-    splits = {}
-    for split in ("train", "dev", "test"):
-        turns = [c for c in mtrag.contexts(split, DOMAINS) if c.relevant]
-        splits[split] = spread(turns, limit)
+    mtrag = mtrag_data.load(data)
+    corpora = {domain: mtrag.corpora[domain] for domain in DOMAINS}
+    every = {"train": mtrag.train, "dev": mtrag.dev, "test": mtrag.test}
+    splits = {split: spread([c for c in turns if c.relevant], limit) for split, turns in every.items()}
     say("candidates")
-    first = {split: _bm25(corpora, turns, depth) for split, turns in splits.items()}
+    own = {domain: mtrag.documents[domain] for domain in DOMAINS}
+    first = {
+        "bm25": {split: _bm25(corpora, turns, depth) for split, turns in splits.items()},
+        "sparse": {split: sparse(own, turns, depth) for split, turns in splits.items()},
+    }
     rewritten = [replace(c, conversation=Conversation.from_pairs([], c.rewrites[HUMAN])) for c in splits["train"]]
     corpus = Corpus.concat(list(corpora.values()))
-    runs = {"bm25_last": first["train"], "bm25_rewrite": _bm25(corpora, rewritten, depth)}
+    runs = {name: found["train"] for name, found in first.items()} | {"rewrite": _bm25(corpora, rewritten, depth)}
     pooled = pool_run(merged_pool(runs, corpus, depth=depth, rule="round_robin"), splits["train"], corpus)
     everyone = [c for turns in splits.values() for c in turns]
-    teachers = {"systems": run_labels(_fused(data, everyone, corpus))}
-    if (FOLDER / "labels.sqlite").is_file():  # made by `distillir label listwise` on candidates of train
-        with LabelStore(FOLDER / "labels.sqlite") as store:
-            if orders := store.values("listwise", "order"):
-                teachers["llm"] = order_labels(orders)
-    return RerankMaterial(corpus, splits, first, pooled, teachers)
+    return RerankMaterial(mtrag, corpus, splits, first, pooled, run_labels(_fused(data, everyone, corpus)))
 
 
 def noveleval(data: Path) -> tuple[list[Context], Run, dict[str, str]]:
@@ -82,7 +84,19 @@ def spread(turns: Sequence[Context], limit: int | None) -> list[Context]:
     """So many turns, evenly over all."""
     if limit is None or limit >= len(turns):
         return list(turns)
-    return [turns[i] for i in np.linspace(0, len(turns) - 1, limit).astype(int).tolist()]
+    return [turns[i] for i in np.linspace(0, len(turns) - 1, limit).astype(int)]
+
+
+def sparse(documents: Mapping[str, SparseVectors], turns: Sequence[Context], depth: int) -> Run:
+    """What the untrained turn gate finds, each turn in the vectors of its domain; "" serves every domain."""
+    gate = gated(resolve(MODEL), PLAIN)
+    gate.screen = True
+    return cut(TestBed(turns, documents).measure("sparse", conversation(gate)).run, depth)
+
+
+def cut(run: Mapping[str, Mapping[str, float]], depth: int) -> Run:
+    """The best of each query."""
+    return {name: dict(ranked(scores)[:depth]) for name, scores in run.items()}
 
 
 def _bm25(corpora: dict[str, Corpus], turns: Sequence[Context], depth: int) -> Run:

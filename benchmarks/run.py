@@ -21,7 +21,7 @@ BENCHMARKS = {
     "first_contact": "a folder of mixed files to its first answer, against encoding the same passages the usual way",
     "labels": "labelling against an endpoint: capacity used, and what ten kills lose or pay twice",
     "teachers": "rewriters alone and fused, live calls of each teacher (needs --data); --full: students",
-    "rerank": "rerankers distilled from orders on MTRAG, throughput against CrossEncoder (needs --data)",
+    "rerank": "rerankers distilled from orders on MTRAG, and throughput (needs --data); --full: components, scores",
     "train_step": "time and memory of one training step against the published and the usual way",
 }
 RESULTS = Path(__file__).parent / "results"
