@@ -87,6 +87,7 @@ ALL = [
     KLD(),
     KLD(tau=2.0),
     KLD(tau="entropy", effective_documents=2.0),
+    KLD(tau=0.7, shared=True),
     InfoNCE(),
     InfoNCE(tau=0.5, own_list=False),
     RepresentationMSE(),

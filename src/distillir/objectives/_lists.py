@@ -34,6 +34,21 @@ def student_scores(name: str, output: Output) -> tuple[Tensor, Tensor]:
     return wide(output.scores).masked_fill(~output.mask, 0.0), output.mask
 
 
+def shared_scores(name: str, output: Output) -> tuple[Tensor, Tensor] | None:
+    """Scores (B, S) of the block the batch shares and where they are allowed, (B, S) bool; None without a block.
+
+    Raises:
+        ObjectiveError: mask and scores of different shapes.
+    """
+    if output.shared is None:
+        return None
+    allowed = output.shared_mask
+    if allowed is None:
+        allowed = torch.ones_like(output.shared, dtype=torch.bool)
+    check_shape(name, "shared mask", allowed, output.shared)
+    return wide(output.shared), allowed
+
+
 def check_shape(name: str, what: str, actual: Tensor, expected: Tensor) -> None:
     """Refuse a tensor that torch would broadcast into a plausible loss."""
     if actual.shape != expected.shape:

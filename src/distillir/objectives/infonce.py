@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distillir.errors import ObjectiveError
-from distillir.objectives._lists import LOWEST, check_shape, gold_mask, mean_over, mean_per_row, student_scores, wide
+from distillir.objectives._lists import LOWEST, gold_mask, mean_over, mean_per_row, shared_scores, student_scores
 from distillir.objectives.contract import Output, Targets
 from distillir.objectives.kld import check_temperature
 
@@ -51,13 +51,9 @@ class InfoNCE:
         if self.own_list:
             blocks.append(scores)
             real.append(mask & ~gold)
-        if output.shared is not None:
-            allowed = output.shared_mask
-            if allowed is None:
-                allowed = torch.ones_like(output.shared, dtype=torch.bool)
-            check_shape(self.name, "shared mask", allowed, output.shared)
-            blocks.append(wide(output.shared))
-            real.append(allowed)
+        if (block := shared_scores(self.name, output)) is not None:
+            blocks.append(block[0])
+            real.append(block[1])
         if not blocks:
             raise ObjectiveError(
                 "objective 'infonce' has no negatives: own_list is off and the batch shares none",
