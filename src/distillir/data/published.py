@@ -8,23 +8,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from distillir.data.canard import load_canard
+from distillir.data.chitchat import load_chitchat
 from distillir.data.conversations import Context, write_contexts
-from distillir.data.corpus import Corpus
 from distillir.data.documents import Document
 from distillir.data.dstc11 import load_dstc11
 from distillir.data.files import replacing_lines
-from distillir.data.mtrag import DOMAINS, load_mtrag
+from distillir.data.mtrag import DOMAINS, SPLITS, load_mtrag
 from distillir.data.qrecc import load_qrecc
 from distillir.errors import ConfigError
 
-Parts = tuple[Corpus | None, Mapping[str, list[Context]]]
+Parts = tuple[Iterable[Document] | None, Mapping[str, list[Context]]]
 
 
 def write_published(name: str, source: Path, out: Path, domain: str = "") -> dict[str, int]:
     """Write `corpus.jsonl` and a conversations file a split into `out`.
 
     Args:
-        name: mtrag, dstc11, canard or qrecc; the last two have no corpus and only train contexts.
+        name: mtrag, dstc11, chitchat, whose corpus are responses, canard or qrecc; the last two have no corpus and
+            only train contexts.
         source: folder or file of the official release, as the data set's loader describes it.
         domain: of mtrag: the collection that is searched.
 
@@ -83,9 +84,16 @@ def _qrecc(source: Path, domain: str, scratch: Path) -> Parts:
     return None, {"train": list(load_qrecc(source).contexts)}
 
 
+def _chitchat(source: Path, domain: str, scratch: Path) -> Parts:
+    data = load_chitchat(source)
+    responses = (Document(one.id, one.text, metadata={"origins": list(one.origins)}) for one in data.responses)
+    return responses, {s: data.contexts(s) for s in SPLITS}
+
+
 PUBLISHED: Mapping[str, Callable[[Path, str, Path], Parts]] = {
     "mtrag": _mtrag,
     "dstc11": _dstc11,
     "canard": _canard,
+    "chitchat": _chitchat,
     "qrecc": _qrecc,
 }
