@@ -351,6 +351,7 @@ EXPORTS = {
         "Reranker",
         "RerankerSettings",
         "RerankerStudent",
+        "ResponseStudent",
         "SPLADE_TINY",
         "SparseSettings",
         "SparseStudent",
@@ -426,6 +427,7 @@ EXPORTS = {
     "distillir.training": [
         "DenseData",
         "RerankData",
+        "ResponseData",
         "SparseData",
         "Tick",
         "TrainResult",

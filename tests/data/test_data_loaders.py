@@ -317,7 +317,7 @@ def test_published_sets_become_files_that_a_recipe_names(mtrag, dstc11, tmp_path
 
 
 def test_an_unknown_set_or_a_missing_domain_is_refused(mtrag, tmp_path):
-    with pytest.raises(ConfigError, match="no data set 'msmarco' → use one of canard, dstc11, mtrag, qrecc"):
+    with pytest.raises(ConfigError, match="no data set 'msmarco' → use one of canard, chitchat, dstc11, mtrag, qrecc"):
         write_published("msmarco", mtrag, tmp_path / "out")
     with pytest.raises(ConfigError, match="several collections → give --domain"):
         write_published("mtrag", mtrag, tmp_path / "out")

@@ -7,6 +7,7 @@ from distillir.students.reranker import RerankerSettings, RerankerStudent
 from distillir.students.reranker_base import Reranker
 from distillir.students.reranker_checkpoint import load_reranker
 from distillir.students.reranker_language import LanguageReranker, LanguageRerankerSettings
+from distillir.students.response import ResponseStudent
 from distillir.students.sparse import SparseSettings, SparseStudent
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Reranker",
     "RerankerSettings",
     "RerankerStudent",
+    "ResponseStudent",
     "SparseSettings",
     "SparseStudent",
     "TermOrigin",

@@ -16,7 +16,7 @@ from distillir.students.student_folder import opens_plainly as dense_opens_plain
 if TYPE_CHECKING:
     from distillir.students.dense import DenseStudent
 
-__all__ = ["dense_opens_plainly", "load_dense_student", "save_dense_student", "write_dense_files"]
+__all__ = ["dense_opens_plainly", "fill_dense_folder", "load_dense_student", "save_dense_student", "write_dense_files"]
 
 
 def save_dense_student(student: DenseStudent, folder: str | Path) -> None:
@@ -26,6 +26,11 @@ def save_dense_student(student: DenseStudent, folder: str | Path) -> None:
         ModelError: the folder holds something else than a student, or the disk is full.
     """
     save_folder(student, folder, plain=_save_plain, ours=_save_ours, card=_card)
+
+
+def fill_dense_folder(student: DenseStudent, folder: Path) -> None:
+    """All that a saved student has but its README, into a folder that is there."""
+    (_save_plain if dense_opens_plainly(student) else _save_ours)(student, folder)
 
 
 def write_dense_files(student: DenseStudent, folder: Path) -> None:
