@@ -1,5 +1,6 @@
 """Evaluation: measures, turn depth, significance, efficiency and an HTML report. Loads no model library."""
 
+from distillir.evaluation.abstention import RiskCoverage, risk_coverage
 from distillir.evaluation.compare import SystemResult, compare
 from distillir.evaluation.comparison import Cell, Comparison, DepthPoint, Facts
 from distillir.evaluation.efficiency import (
@@ -16,6 +17,7 @@ from distillir.evaluation.examples import Example, Hit, SystemExample
 from distillir.evaluation.groups import DEFAULT_EDGES, bucket_index, bucket_labels
 from distillir.evaluation.measures import DEFAULT_MEASURES, PerQuery, Qrels, Run, evaluate, measure_key
 from distillir.evaluation.report import RECORD_FIELDS, render_report, write_report
+from distillir.evaluation.responses import distinct, hits_among, mean_length
 from distillir.evaluation.significance import (
     RESAMPLES,
     Intervals,
@@ -41,6 +43,7 @@ __all__ = [
     "Latency",
     "PerQuery",
     "Qrels",
+    "RiskCoverage",
     "Run",
     "SystemExample",
     "SystemResult",
@@ -50,15 +53,19 @@ __all__ = [
     "bucket_labels",
     "clusters",
     "compare",
+    "distinct",
     "evaluate",
     "flops_at_corpus",
     "flops_over_corpora",
     "flops_per_query",
+    "hits_among",
     "holm",
+    "mean_length",
     "measure_key",
     "measure_latency",
     "postings_touched",
     "render_report",
+    "risk_coverage",
     "sign_flip_test",
     "write_report",
 ]

@@ -4,5 +4,17 @@ from distillir.index.dense import DenseIndex
 from distillir.index.filling import fill
 from distillir.index.protocol import Index, ScoredId, SparseQuery
 from distillir.index.registry import ENGINES, create_index, open_index
+from distillir.index.responses import FoundResponse, ResponseIndex
 
-__all__ = ["ENGINES", "DenseIndex", "Index", "ScoredId", "SparseQuery", "create_index", "fill", "open_index"]
+__all__ = [
+    "ENGINES",
+    "DenseIndex",
+    "FoundResponse",
+    "Index",
+    "ResponseIndex",
+    "ScoredId",
+    "SparseQuery",
+    "create_index",
+    "fill",
+    "open_index",
+]

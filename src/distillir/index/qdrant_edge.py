@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import json
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import qdrant_edge as qe
 
-from distillir.errors import DistillirError, SearchIndexError
-from distillir.index.filters import dump_payload, payload_tokens, where_tokens
+from distillir.errors import SearchIndexError
+from distillir.index.edge import condition_of, engine_errors, point_of
+from distillir.index.filters import dump_payload, payload_tokens
 from distillir.index.protocol import (
     Payload,
     ScoredId,
@@ -35,7 +34,6 @@ from distillir.index.protocol import (
 from distillir.vectors import CSR, csr_from_rows
 from distillir.vectors.files import FolderLock, disk_errors, read_json, sync_folder, write_json
 
-_NAMESPACE = uuid.UUID("5d1f7d0e-0f0b-5c58-9a55-6a1d3ad2b8d4")
 _VECTOR = "weights"
 _BATCH = 512  # points an operation: one operation is one record of the engine's log
 _GROUP = 256  # queries a batch request
@@ -58,7 +56,7 @@ class QdrantEdgeIndex:
         with index_errors(), disk_errors(folder, "or build the index again"):
             self._lock = FolderLock(folder / ".lock")
         try:
-            with _engine_errors(f"cannot open {folder}"):
+            with engine_errors(f"cannot open {folder}"):
                 self._shard = qe.EdgeShard.load(str(folder / "shard"))
             self._check_count(folder)
         except BaseException:
@@ -69,7 +67,7 @@ class QdrantEdgeIndex:
     def create(folder: Path) -> None:
         """Write a shard without documents."""
         (folder / "shard").mkdir()
-        with _engine_errors(f"cannot create {folder}"):
+        with engine_errors(f"cannot create {folder}"):
             config = qe.EdgeConfig(sparse_vectors={_VECTOR: qe.EdgeSparseVectorParams()})
             shard = qe.EdgeShard.create(str(folder / "shard"), config)
             shard.update(qe.UpdateOperation.create_field_index("tokens", qe.PayloadSchemaType.Keyword))
@@ -86,14 +84,14 @@ class QdrantEdgeIndex:
             indices, values = checked.row(i)
             held = {"id": name, "payload": dump_payload(own), "tokens": payload_tokens(own)}
             weights = qe.SparseVector(indices.tolist(), values.tolist())
-            points.append(qe.Point(_point(name), {_VECTOR: weights}, held))
+            points.append(qe.Point(point_of(name), {_VECTOR: weights}, held))
         batches = [points[start : start + _BATCH] for start in range(0, len(points), _BATCH)]
         self._change([qe.UpdateOperation.upsert_points(batch) for batch in batches])
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove documents, durably; see `Index.delete`."""
         if len(ids):
-            self._change([qe.UpdateOperation.delete_points([_point(name) for name in ids])])
+            self._change([qe.UpdateOperation.delete_points([point_of(name) for name in ids])])
 
     def search(self, query: SparseQuery, k: int, where: Payload | None = None) -> list[ScoredId]:
         """The k best documents; see `Index.search`."""
@@ -106,7 +104,7 @@ class QdrantEdgeIndex:
         check_k(k)
         checked = [check_query(query, self.dim) for query in queries]
         results: list[list[ScoredId]] = [[] for _ in checked]
-        condition = _condition(where) if where else None
+        condition = condition_of(where) if where else None
         # The engine orders equal scores as it likes. One more than k shows whether the k-th shares its score with a
         # document that was left out; then more are asked for, until all of that score are there.
         pending, limit = [i for i, query in enumerate(checked) if len(query.indices)], k + 1
@@ -134,12 +132,12 @@ class QdrantEdgeIndex:
 
     def optimize(self) -> None:
         """Run the engine's optimizers until they have nothing left to do."""
-        with self._writer, _engine_errors("cannot optimize the index"):
+        with self._writer, engine_errors("cannot optimize the index"):
             self._open().optimize()
             self._open().flush()
 
     def __len__(self) -> int:
-        with _engine_errors("cannot count the documents"):
+        with engine_errors("cannot count the documents"):
             return int(self._open().count(qe.CountRequest(exact=True)))
 
     def close(self) -> None:
@@ -149,12 +147,12 @@ class QdrantEdgeIndex:
                 return
             try:
                 with index_errors(), disk_errors(self._count_file.parent, "acknowledged documents are intact"):
-                    with _engine_errors("cannot close the index"):
+                    with engine_errors("cannot close the index"):
                         self._shard.flush()
                     if not self._count_file.exists():
                         write_json(self._count_file, {"documents": len(self)})
             finally:
-                with _engine_errors("cannot close the index"):
+                with engine_errors("cannot close the index"):
                     self._shard.close()
                 self._lock.release()
 
@@ -188,7 +186,7 @@ class QdrantEdgeIndex:
                 with index_errors(), disk_errors(self._count_file, "acknowledged documents are intact"):
                     self._count_file.unlink()
                     sync_folder(self._count_file.parent)
-            with _engine_errors("cannot change the index"):
+            with engine_errors("cannot change the index"):
                 for operation in operations:
                     shard.update(operation)
                 shard.flush()
@@ -203,41 +201,17 @@ class QdrantEdgeIndex:
             )
             for q in queries
         ]
-        with _engine_errors("cannot search"):
+        with engine_errors("cannot search"):
             answers = self._open().query_batch(qe.QueryBatchRequest(requests))
         for points in answers:
             yield [ScoredId(point.payload["id"], point.score) for point in points if point.score > 0]
 
     def _retrieve(self, ids: Sequence[str], with_payload: Any, *, with_vector: bool) -> list[Any]:
-        with _engine_errors("cannot read documents"):
-            wanted = [_point(name) for name in ids]
+        with engine_errors("cannot read documents"):
+            wanted = [point_of(name) for name in ids]
             found = self._open().retrieve(wanted, with_payload=with_payload, with_vector=with_vector)
         by_point = {record.id: record for record in found}
         for name, point in zip(ids, wanted, strict=True):
             if point not in by_point:
                 raise SearchIndexError(f"no document has the id {name!r}", "add it first")
         return [by_point[point] for point in wanted]
-
-
-def _point(name: str) -> uuid.UUID:
-    if not isinstance(name, str) or not name:
-        raise SearchIndexError(f"{name!r} is not an id", "ids are non-empty strings")
-    try:
-        return uuid.uuid5(_NAMESPACE, name)
-    except UnicodeEncodeError as error:
-        raise SearchIndexError(f"the id {name!r} is not valid Unicode", "repair the ids of the collection") from error
-
-
-def _condition(where: Payload) -> Any:
-    matches = [qe.MatchAny(tokens) for tokens in where_tokens(where).values()]
-    return qe.Filter(must=[qe.FieldCondition(key="tokens", match=match) for match in matches])
-
-
-@contextmanager
-def _engine_errors(action: str) -> Iterator[None]:
-    try:
-        yield
-    except (DistillirError, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # a panic inside the engine is not an Exception
-        raise SearchIndexError(f"{action}: {error}", "restore the folder, or build the index again") from error
