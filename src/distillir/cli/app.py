@@ -23,6 +23,7 @@ from distillir.cli.labels import labels
 from distillir.cli.query import prune, query_terms
 from distillir.cli.quickstart import quickstart
 from distillir.cli.rerank import rerank
+from distillir.cli.respond import respond
 from distillir.cli.search import search
 from distillir.cli.stages import encode, index
 from distillir.cli.train import train
@@ -46,6 +47,7 @@ for command in (
     ablate,
     search,
     rerank,
+    respond,
     ask,
     chat,
     query_terms,

@@ -11,7 +11,7 @@ import typer
 from distillir.cli.common import Json, Quiet, interruptible, quiet_loading
 
 if TYPE_CHECKING:
-    from distillir.recipes import DenseRun, RerankRun, SparseRun
+    from distillir.recipes import DenseRun, RerankRun, ResponseRun, SparseRun
 
 
 def train(
@@ -22,11 +22,14 @@ def train(
         from distillir.recipes import (
             is_dense,
             is_rerank,
+            is_response,
             read_dense_recipe,
             read_recipe,
             read_rerank_recipe,
+            read_response_recipe,
             run_dense,
             run_rerank,
+            run_response,
             run_sparse,
         )
 
@@ -35,6 +38,13 @@ def train(
             reranker = read_rerank_recipe(recipe)
             quiet_loading()
             finish(run_rerank(reranker, quiet=quiet), as_json)
+            return
+        if is_response(recipe):
+            response = read_response_recipe(recipe)
+            quiet_loading()
+            finish(run_response(response, quiet=quiet), as_json)
+            if not as_json:
+                typer.echo(f'next      distillir respond {response.out} "a message"')
             return
         if is_dense(recipe):
             dense = read_dense_recipe(recipe)
@@ -49,7 +59,7 @@ def train(
             typer.echo(f'next      distillir search {run.out} "a question"')
 
 
-def finish(run: SparseRun | DenseRun | RerankRun, as_json: bool) -> None:
+def finish(run: SparseRun | DenseRun | RerankRun | ResponseRun, as_json: bool) -> None:
     """Print how a run ended."""
     if as_json:
         compared = None if run.comparison is None else json.loads(run.comparison.to_json())

@@ -10,6 +10,8 @@ from distillir.recipes.opening import open_any, open_retriever
 from distillir.recipes.recipe import SparseRecipe, read_recipe
 from distillir.recipes.rerank import RerankRun, run_rerank
 from distillir.recipes.rerank_recipe import RerankMethod, RerankRecipe, is_rerank, read_rerank_recipe
+from distillir.recipes.response import ResponseRun, open_response_retriever, run_response
+from distillir.recipes.response_recipe import ResponseMethod, ResponseRecipe, is_response, read_response_recipe
 from distillir.recipes.sparse import SparseRun, run_sparse
 from distillir.recipes.starter import write_recipe
 
@@ -20,6 +22,9 @@ __all__ = [
     "RerankMethod",
     "RerankRecipe",
     "RerankRun",
+    "ResponseMethod",
+    "ResponseRecipe",
+    "ResponseRun",
     "SparseRecipe",
     "SparseRun",
     "encode_alone",
@@ -27,8 +32,10 @@ __all__ = [
     "index_alone",
     "is_dense",
     "is_rerank",
+    "is_response",
     "open_any",
     "open_dense_retriever",
+    "open_response_retriever",
     "open_retriever",
     "preset",
     "presets",
@@ -36,9 +43,11 @@ __all__ = [
     "read_factors",
     "read_recipe",
     "read_rerank_recipe",
+    "read_response_recipe",
     "run_ablation",
     "run_dense",
     "run_rerank",
+    "run_response",
     "run_sparse",
     "write_recipe",
 ]
