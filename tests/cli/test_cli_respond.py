@@ -1,8 +1,10 @@
 """`distillir train` of a response recipe and `distillir respond` on forty responses."""
 
 import json
+import shlex
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from distillir.cli.app import app
@@ -64,3 +66,41 @@ def test_what_is_no_run_is_refused(run, tmp_path):
     assert result.exit_code != 0
     assert "not a finished run folder of responses" in str(result.exception)
     assert "blank" in str(respond(run, " ").exception)
+
+
+def test_the_labelling_that_a_run_asks_for_is_a_command(run, tmp_path):
+    """What the errors of the recipes name can be typed as it stands."""
+    data = run.parent
+    for student, extra, command in (
+        ("response", f"responses: {data}/corpus.jsonl", "label respond"),
+        ("reranker", f"corpus: {data}/corpus.jsonl", "label listwise"),
+    ):
+        method = "g2r" if student == "response" else "rerank"
+        named = "\n".join(f"{name}: {data}/{name}.jsonl" for name in ("train", "dev"))
+        text = (
+            f"student: {student}\nout: {tmp_path}/{student}\n{extra}\n{named}\nmethod: {method}\nmodel: splade-tiny\n"
+        )
+        (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+        said = str(CliRunner().invoke(app, ["train", str(tmp_path / "recipe.yaml"), "--quiet"]).exception)
+        line = said.split("`distillir ", 1)[1].split("`", 1)[0]
+        assert line.startswith(command)
+        parsed(line)
+
+
+def test_the_second_labelling_is_a_command_too(run, tmp_path):
+    data, out = run.parent, tmp_path / "run"
+    named = "\n".join(f"{name}: {data}/{name}.jsonl" for name in ("train", "dev"))
+    method = "{teacher: likelihood, objective: {kld: {shared: true}}}"
+    text = f"student: response\nout: {out}\nresponses: {data}/corpus.jsonl\n{named}\nmethod: {method}\n"
+    (tmp_path / "recipe.yaml").write_text(text + "model: splade-tiny\n", encoding="utf-8")
+    said = str(CliRunner().invoke(app, ["train", str(tmp_path / "recipe.yaml"), "--quiet"]).exception)
+    line = said.split("`distillir ", 1)[1].split("`", 1)[0]
+    assert line.startswith("label likelihood")
+    parsed(line)
+
+
+def parsed(line: str) -> None:
+    """Parse a command line without running it."""
+    group, name, *words = shlex.split(line)
+    command = typer.main.get_command(app).commands[group].commands[name]
+    command.make_context(name, words)

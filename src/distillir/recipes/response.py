@@ -116,7 +116,8 @@ def _labelled(
         if not values:
             raise LabelError(
                 f"the store has no responses by {teacher!r}",
-                f"make some: `distillir label respond {recipe.train} --store {place} --name {teacher}`, and run again",
+                f"make some: `distillir label respond {recipe.train} --store {place} --name {teacher} --model MODEL`, "
+                "and run again",
             )
         generated[teacher] = {name: [str(one["text"]) for one in value] for name, value in values.items()}
     labelled = join_labelled(read_responses(recipe.responses), contexts, generated, recipe.rules(), method.per_context)
@@ -130,8 +131,9 @@ def _labelled(
     if not scores:
         raise LabelError(
             f"the store has no scores by {method.teacher!r}",
-            f"label the candidates: `distillir label likelihood {out}/contexts.jsonl {out}/candidates.trec "
-            f"{out}/responses.jsonl --of response --store {place} --name {method.teacher} --depth 1000`, "
+            f"label the candidates with a local model: `distillir label likelihood {out}/contexts.jsonl "
+            f"--candidates {out}/candidates.trec --corpus {out}/responses.jsonl --of response --store {place} "
+            f"--name {method.teacher} --depth 1000 --model MODEL`, "
             "and run the recipe again",
         )
     return score_labelled(labelled, scores)
