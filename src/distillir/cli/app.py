@@ -18,6 +18,7 @@ from distillir.cli.export import export
 from distillir.cli.import_chats import import_chats
 from distillir.cli.import_data import import_data
 from distillir.cli.init import init
+from distillir.cli.judge import judge
 from distillir.cli.label import label
 from distillir.cli.labels import labels
 from distillir.cli.query import prune, query_terms
@@ -56,6 +57,7 @@ for command in (
     doctor,
 ):
     app.command(command.__name__.replace("_", "-"))(command)
+app.add_typer(judge, name="judge")
 app.add_typer(label, name="label")
 app.add_typer(labels, name="labels")
 
