@@ -22,6 +22,7 @@ BENCHMARKS = {
     "labels": "labelling against an endpoint: capacity used, and what ten kills lose or pay twice",
     "teachers": "rewriters alone and fused, live calls of each teacher (needs --data); --full: students",
     "rerank": "rerankers distilled from orders on MTRAG, and throughput (needs --data); --full: components, scores",
+    "responses": "G2R on BYU Chit-Chat: pairs, both levels, latency (needs --data); --full: seeds, ablation, judge",
     "train_step": "time and memory of one training step against the published and the usual way",
 }
 RESULTS = Path(__file__).parent / "results"
