@@ -166,9 +166,7 @@ EXPORTS = {
     "distillir.index": [
         "DenseIndex",
         "ENGINES",
-        "FoundResponse",
         "Index",
-        "ResponseIndex",
         "ScoredId",
         "SparseQuery",
         "create_index",

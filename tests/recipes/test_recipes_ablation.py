@@ -14,12 +14,20 @@ import yaml
 from distillir.data import read_contexts
 from distillir.errors import ConfigError, ObjectiveError
 from distillir.evaluation import SystemResult
-from distillir.recipes import SparseRecipe, read_factors, read_recipe, run_ablation
+from distillir.recipes import (
+    SparseRecipe,
+    is_rerank,
+    is_response,
+    read_factors,
+    read_recipe,
+    read_rerank_recipe,
+    read_response_recipe,
+    run_ablation,
+)
 from distillir.recipes.ablation import folds_of
 from distillir.recipes.ablation_jobs import Job, pooled, seeded
 from distillir.recipes.ablation_plan import BASE, Cell, Factors, cells_of, changed, runs_of
 from distillir.recipes.ablation_report import ablation_of
-from distillir.recipes.rerank_recipe import is_rerank, read_rerank_recipe
 
 TEMPERATURE = {"temperature": {"option": "method.objective.kld.tau", "levels": [1, 2]}}
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -216,5 +224,7 @@ def test_a_killed_ablation_goes_on(animals, tmp_path, capsys):
 def test_every_recipe_of_the_repository_is_read(path):
     if is_rerank(path):
         read_rerank_recipe(path).check()
+    elif is_response(path):
+        read_response_recipe(path).check()
     else:
         assert read_recipe(path).train_settings().epochs > 1
