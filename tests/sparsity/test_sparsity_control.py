@@ -64,13 +64,23 @@ def test_the_weight_stays_in_its_bounds():
 def test_it_stops_once_the_rate_has_fallen_and_not_while_it_rises():
     held = control(1.0)
     moved = []
-    for rate in (0.1, 0.19, 0.6, 1.0, 0.3, 0.2, 0.19, 0.05, 0.5):
+    for rate in (0.01, 0.19, 0.6, 1.0, 0.2, 0.02, 0.019, 0.0, 0.5):
         before = held.u[1]
         held.update(X, None, rate)
         moved.append(held.u[1] != before)
-    assert moved == [True, True, True, True, True, True, False, False, False]
+    assert moved == [True, True, True, True, True, True, False, False, True]
     held.update(X[:1], None, 0.01)
     assert held.counts[1] > 2  # it goes on counting
+
+
+def test_the_weight_moves_the_faster_the_slower_the_student():
+    held = control(1.0, gain=0.01, lead=0.0, start=-1.0)
+    moves = []
+    for rate in (0.1, 0.8, 0.4, 0.04, 0.02):
+        before = held.u[1]
+        held.update(X, None, rate)  # twice the target
+        moves.append((held.u[1] - before) / (0.01 * math.log(2)))
+    assert moves == pytest.approx([1, 1, 2, 10, 10])  # a tenth at the most
 
 
 def test_state_is_plain_and_goes_on_bitwise():
@@ -81,8 +91,8 @@ def test_state_is_plain_and_goes_on_bitwise():
     two.restore(json.loads(json.dumps(one.state())))
     for held in (one, two):
         held.update(X, turns, 0.9)
-        held.update(X, turns, 0.1)
-        held.update(X, turns, 0.9)
+        held.update(X, turns, 0.01)
+        held.update(X, turns, 0.3)
     assert one.u == two.u
     assert one.counts == two.counts
     one.restore({})

@@ -1,11 +1,13 @@
 """Sparsity as a target: the weight of a penalty moves until the true count is what was asked for.
 
-    minimise loss + e^u·penalty;  after each optimiser step  u ← u + gain·clip(log(c' / target), ±1)
+    minimise loss + e^u·penalty;  after each optimiser step  u ← u + gain/r·clip(log(c' / target), ±1)
 
 c is a moving average of the count itself (active dimensions, or FLOPS on a corpus), which has no gradient; the penalty
 is its smooth stand-in. This is dual ascent on the constraint log c ≤ log target. c' is where c will be `lead` steps
 on if it goes on as it does: a dimension that went off gets no gradient and hardly comes back, so the weight has to stop
-rising before the target is passed, not after.
+rising before the target is passed, not after. r is the learning rate over its peak once it falls: at the peak single
+batches move the count more than the target's tolerance, towards the end they do not, and the student follows the weight
+r times as fast; so the last steps, where the count is read best, are those that land it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from torch import Tensor
 
 from distillir.errors import ConfigError, ObjectiveError
 
-FALLEN = 0.2  # of the peak learning rate: below it the student hardly follows the weight any more, and u would run away
+SLOWEST = 0.1  # least r: u takes no larger steps than ten gains
+FALLEN = 0.02  # of the peak learning rate: below it the student does not follow the weight, and u would run away
 WITHIN = 0.05  # of the target, relatively: reached
 
 
@@ -36,7 +39,8 @@ class SparsityControl:
         target: one number, or turn from which it holds → target, as in {1: 10, 4: 10}; a bucket ends where the next
             begins, and the first reaches down to the first turn.
         name: of the count, for records.
-        gain: largest change of u in a step. Dimensions that went off come back slowly, so a larger one overshoots.
+        gain: largest change of u in a step at the peak rate. Dimensions that went off come back slowly, so a larger one
+            overshoots.
         memory: of the moving average: its weight on the steps before.
         lead: steps that the count is looked ahead; 0 = none.
         start: u before the first step.
@@ -75,7 +79,7 @@ class SparsityControl:
         self.name, self.gain, self.memory, self.lead, self.start, self.bounds = name, gain, memory, lead, start, bounds
         self.u = dict.fromkeys(self.targets, start)
         self.counts: dict[int, float] = {}  # moving averages; a bucket that no batch has held has none
-        self._risen = self._fallen = False
+        self._peak = 0.0  # largest rate so far
 
     def penalty(self, x: Tensor, turns: Tensor | None = None) -> Tensor:
         """e^u·penalty of representations (B, V) at turns (B,), buckets weighed by their share of the batch.
@@ -97,19 +101,20 @@ class SparsityControl:
             rate: learning rate of the step over its peak.
             steps: since the last update; u may move by so many gains, and the average forgets as much.
         """
-        self._risen |= rate >= FALLEN
-        self._fallen |= self._risen and rate < FALLEN
+        self._peak = max(self._peak, rate)
+        fallen = rate / self._peak if self._peak else 1.0
+        gain = self.gain / max(fallen, SLOWEST)
         kept = self.memory**steps
         with torch.no_grad():
             for bucket, rows in self._buckets(x, turns):
                 now = float(self._count(rows).double().mean())
                 before = self.counts.get(bucket, now)
                 self.counts[bucket] = kept * before + (1 - kept) * now
-                if not self._fallen:
+                if fallen >= FALLEN:
                     count = max(self.counts[bucket], 1e-9)
                     trend = math.log(count / max(before, 1e-9)) / steps
                     off = math.log(count / self.targets[bucket]) + self.lead * trend
-                    moved = self.u[bucket] + steps * self.gain * min(1.0, max(-1.0, off))
+                    moved = self.u[bucket] + steps * gain * min(1.0, max(-1.0, off))
                     self.u[bucket] = min(self.bounds[1], max(self.bounds[0], moved))
 
     def state(self) -> dict[str, Any]:
@@ -117,15 +122,14 @@ class SparsityControl:
         return {
             "u": {str(k): v for k, v in self.u.items()},
             "counts": {str(k): v for k, v in self.counts.items()},
-            "risen": self._risen,
-            "fallen": self._fallen,
+            "peak": self._peak,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state()`; an empty one is the start."""
         self.u = dict.fromkeys(self.targets, self.start) | {int(k): float(v) for k, v in state.get("u", {}).items()}
         self.counts = {int(k): float(v) for k, v in state.get("counts", {}).items()}
-        self._risen, self._fallen = bool(state.get("risen")), bool(state.get("fallen"))
+        self._peak = float(state.get("peak", 0.0))
 
     def describe(self) -> dict[str, Any]:
         """What makes it another control than others, as plain values."""
