@@ -47,12 +47,13 @@ class RerankMaterial:
     systems: Said
 
 
-def load(data: Path, depth: int, limit: int | None = None) -> RerankMaterial:
-    """Read everything; `limit` keeps that many turns a split, spread over it."""
+def load(data: Path, depth: int, train: int | None = None, limit: int | None = None) -> RerankMaterial:
+    """Read everything; keep that many turns of train, and of dev and test, spread over them."""
     mtrag = mtrag_data.load(data)
     corpora = {domain: mtrag.corpora[domain] for domain in DOMAINS}
     every = {"train": mtrag.train, "dev": mtrag.dev, "test": mtrag.test}
-    splits = {split: spread([c for c in turns if c.relevant], limit) for split, turns in every.items()}
+    kept = {"train": train, "dev": limit, "test": limit}
+    splits = {split: spread([c for c in turns if c.relevant], kept[split]) for split, turns in every.items()}
     say("candidates")
     own = {domain: mtrag.documents[domain] for domain in DOMAINS}
     first = {

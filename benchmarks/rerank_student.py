@@ -33,14 +33,18 @@ class Size:
     """How much of everything.
 
     Attributes:
-        limit: turns a split; None = all. depth: candidates reranked. listed: candidates a list in training.
+        train, limit: turns of the train split, and of dev and of test; None = all. depth: candidates reranked.
+        listed: candidates a list in training.
         max_length: tokens of a conversation. passage_length: of a passage.
-        steps: of a training; 0 = one pass over the turns, the best step on dev kept.
+        steps: of a training; 0 = passes over the turns, the best one on dev kept: `first` from the untrained student,
+            one from a trained one.
         llm_lists: lists labelled by a language model. llm_depth: documents of each.
         speed_pairs, speed_repetitions: of the throughput.
         tables: whether components and scores are compared too. queries, table_turns, table_steps: of these.
+            score_turns, score_steps: of the language model's.
     """
 
+    train: int | None
     limit: int | None
     depth: int
     listed: int
@@ -49,16 +53,21 @@ class Size:
     steps: int
     llm_lists: int
     llm_depth: int
+    first: int = 1
     speed_pairs: int = 160
     speed_repetitions: int = 5
     tables: bool = False
     queries: int = 100
     table_turns: int = 60
     table_steps: int = 40
+    score_turns: int = 30
+    score_steps: int = 16
 
 
-SHORT = Size(30, 20, 8, 48, 96, steps=10, llm_lists=2, llm_depth=6)
-FULL = Size(None, 50, 20, 96, 192, steps=0, llm_lists=50, llm_depth=10, speed_pairs=512, tables=True)
+SHORT = Size(30, 30, 20, 8, 48, 96, steps=10, llm_lists=2, llm_depth=6)
+FULL = Size(
+    None, None, 50, 8, 64, 96, steps=0, llm_lists=50, llm_depth=6, first=3, speed_pairs=512, tables=True, queries=60
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,8 @@ def learn(material: RerankMaterial, size: Size, name: str, row: Row, said: Said,
     judged = None if size.steps else (dev, material.first["bm25"]["dev"], 20)
     training = TrainSettings(batch_size=8, lr=3e-5, warmup=0.1, max_steps=size.steps, epochs=100, seed=SEED)
     if not size.steps:
-        training = TrainSettings(batch_size=8, lr=3e-5, warmup=0.1, epochs=5 if alone else 1, seed=SEED)
+        epochs = 5 if alone else 1 if row.second else size.first
+        training = TrainSettings(batch_size=8, lr=3e-5, warmup=0.1, epochs=epochs, seed=SEED, precision="bf16")
     return fitted(name, start, labelled, material.corpus, row.objective, min(size.listed, depth), training, judged)
 
 
@@ -130,8 +140,12 @@ def fitted(
 
 
 def orders(one: Reranker, run: Run, turns: Sequence[Context], corpus: Corpus, depth: int) -> Run:
-    """A run whose head a student orders."""
-    return rerank_run(one, run, turns, texts_of(run, corpus), depth)
+    """A run whose head a student orders, in bfloat16: two cores read a hundred thousand pairs here."""
+    one.bf16 = True
+    try:
+        return rerank_run(one, run, turns, texts_of(run, corpus), depth)
+    finally:
+        one.bf16 = False
 
 
 def worth(

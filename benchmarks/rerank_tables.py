@@ -60,9 +60,9 @@ def components(
         said = {q: {d: s for d, s in consensus[q].items() if d in given} for q, given in listed.items()}
         labelled = label_lists(queries, pool, material.corpus, run_labels(said))
         students[name] = fitted(
-            name, untrained(size), labelled, material.corpus, RankNet(), size.listed, _settings(size, 4)
+            name, untrained(size), labelled, material.corpus, RankNet(), size.listed, _settings(size.table_steps, 4)
         )
-    turns, run = _test(material, size, size.depth)
+    turns, run = _test(material, size.table_turns, size.depth)
     runs = {
         "bm25": run,
         **{name: orders(one, run, turns, material.corpus, size.depth) for name, one in students.items()},
@@ -77,7 +77,7 @@ def scores(material: RerankMaterial, size: Size) -> dict[str, Any]:
     turns = spread(material.splits["train"], size.queries // 2)
     pool = merged_pool({"pooled": cut(material.pooled, 20)}, material.corpus, depth=20, rule="round_robin")
     labelled = label_lists(turns, pool, material.corpus, material.systems)
-    tested, run = _test(material, size, 10)
+    tested, run = _test(material, size.score_turns, 10)
     made: dict[str, Run] = {"bm25": run}
     for score in SCORES:
         settings = LanguageRerankerSettings(
@@ -85,19 +85,21 @@ def scores(material: RerankMaterial, size: Size) -> dict[str, Any]:
         )
         start = LanguageReranker.from_pretrained(gguf_of(LANGUAGE_MODEL), settings)
         made[f"{score}, untrained"] = orders(start, run, tested, material.corpus, 10)
-        student = fitted(score, start, labelled, material.corpus, RankNet(), 6, _settings(size, 2))
+        student = fitted(score, start, labelled, material.corpus, RankNet(), 4, _settings(size.score_steps, 2))
         made[score] = orders(student, run, tested, material.corpus, 10)
     pairs = [("difference", "softmax"), ("difference", "token"), *((score, "bm25") for score in SCORES)]
     pairs += [(score, f"{score}, untrained") for score in SCORES]
-    return {"model": LANGUAGE_MODEL, "lists": len(turns), "steps": size.table_steps, **worth(made, tested, pairs)}
+    return {"model": LANGUAGE_MODEL, "lists": len(turns), "steps": size.score_steps, **worth(made, tested, pairs)}
 
 
-def _settings(size: Size, batch: int) -> TrainSettings:
-    return TrainSettings(batch_size=batch, lr=3e-5, warmup=0.1, epochs=100, max_steps=size.table_steps, seed=SEED)
+def _settings(steps: int, batch: int) -> TrainSettings:
+    return TrainSettings(
+        batch_size=batch, lr=3e-5, warmup=0.1, epochs=100, max_steps=steps, seed=SEED, precision="bf16"
+    )
 
 
-def _test(material: RerankMaterial, size: Size, depth: int) -> tuple[list[Context], Run]:
-    turns = spread(material.splits["test"], size.table_turns)
+def _test(material: RerankMaterial, count: int, depth: int) -> tuple[list[Context], Run]:
+    turns = spread(material.splits["test"], count)
     first = material.first["bm25"]["test"]
     return turns, cut({c.id: first[c.id] for c in turns if c.id in first}, depth)
 

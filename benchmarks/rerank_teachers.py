@@ -33,8 +33,8 @@ def asked(material: RerankMaterial, size: Size) -> tuple[dict[str, Said], list[C
         Candidates(c.id, c.rewrites[HUMAN], {d: material.corpus[d].contents for d in before[c.id]}, c.conversation)
         for c in turns
     ]
-    listwise = Listwise(lists, ListwiseSettings(window=6, step=4, words=60))
-    pointwise = Pointwise(lists, PointwiseSettings(words=80))
+    listwise = Listwise(lists, ListwiseSettings(window=6, step=4, words=50))
+    pointwise = Pointwise(lists, PointwiseSettings(words=50))
     try:
         with _model() as (model, how), LabelStore(FOLDER / "labels.sqlite") as store:
             say(f"teachers: {how}")

@@ -32,7 +32,11 @@ class Reranker(nn.Module, ABC):
     Attributes:
         model, tokenizer: as loaded.
         reader: makes pairs of texts.
+        bf16: whether `predict` computes in bfloat16: some three times as fast on processors that can, for scores that
+            agree to two or three digits.
     """
+
+    bf16: bool = False
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, reader: PairReader) -> None:
         super().__init__()
@@ -97,7 +101,7 @@ class Reranker(nn.Module, ABC):
         most = budget or (CPU_BUDGET if device.type == "cpu" else BUDGET)
 
         def score(chosen: list[int]) -> NDArray[np.float32]:
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
                 found = self.score_pairs(self.reader.pad([joined[i] for i in chosen]).to(device))
                 if not found.isfinite().all():
                     raise ModelError("the reranker's scores are not finite", "its weights are damaged; load it again")
