@@ -268,3 +268,12 @@ def test_lost_weights_are_named(paired, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ModelError, match="no cross-encoder could be loaded"):
         RerankerStudent.from_pretrained(tmp_path / "student")
+
+
+def test_bfloat16_scores_are_nearly_the_same(paired):
+    student, given = RerankerStudent.from_pretrained(paired("bert"), SMALL), pairs_of(8)
+    exact = student.predict(given)
+    student.bf16 = True
+    rough = student.predict(given)
+    assert not np.array_equal(rough, exact)
+    np.testing.assert_allclose(rough, exact, atol=0.03 * float(np.abs(exact).max()))
