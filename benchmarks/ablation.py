@@ -46,7 +46,7 @@ SHARES: dict[bool, dict[str, tuple[float, ...]]] = {
 TABLES = {False: ["temperature"], True: ["InfoNCE weight", "MSE share", "temperature", "documents listed", "draw"]}
 PRESSED = 3  # times the steps of the others: the weight that holds a target has to be found
 LEAST = 1.3  # late over first turns, in a student whose growth is to be held
-FAST: dict[str, Any] = {"start": -5.0, "gain": 0.2}  # for runs of some hundred steps
+FAST: dict[str, Any] = {"start": -5.0, "gain": 0.1}  # for runs of some hundred steps
 NEVER: dict[str, Any] = {"start": -10.0}  # with a target that nothing passes it only counts
 FOLDER = BUILD / "ablation"
 

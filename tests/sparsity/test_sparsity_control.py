@@ -83,6 +83,21 @@ def test_the_weight_moves_the_faster_the_slower_the_student():
     assert moves == pytest.approx([1, 1, 2, 10, 10])  # a tenth at the most
 
 
+def test_how_far_off_is_the_worst_bucket_both_ways_unless_there_is_no_weight_left():
+    held = control({1: 1.0, 4: 4.0}, start=-1.0)
+    assert held.miss(X, torch.tensor([1, 4])) == pytest.approx(math.log(4))  # 3 for 1, 1 for 4
+    assert held.miss(X[1:], torch.tensor([1])) == 0.0
+    low = control(100.0, start=-8.0, bounds=(-8.0, 0.0))
+    assert low.miss(X) == 0.0
+    assert control(1.0, start=-8.0, bounds=(-8.0, 0.0)).miss(X) == pytest.approx(math.log(2))
+    assert not held.landing(0.2)  # it has not risen yet
+    held.update(X, torch.tensor([1, 4]), 1.0)
+    assert held.landing(0.2)
+    assert not held.landing(0.3)
+    held.settle(X, torch.tensor([1, 4]))
+    assert held.counts == {1: 3.0, 4: 1.0}
+
+
 def test_state_is_plain_and_goes_on_bitwise():
     one, two = control({1: 1.0, 4: 2.0}), control({1: 1.0, 4: 2.0})
     turns = torch.tensor([1, 5])

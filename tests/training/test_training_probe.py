@@ -1,5 +1,7 @@
 """A sparsity target counted on contexts of its own: what is counted, how often, and that a run that was cut goes on."""
 
+import math
+
 import pytest
 import ranks_run
 import torch
@@ -7,7 +9,7 @@ import torch
 from distillir.objectives import KLD
 from distillir.sparsity import SparsityControl, active_dimensions, l1
 from distillir.training import TrainSettings, train
-from distillir.training.loop import PROBE_EVERY
+from distillir.training.landing import LANDING_EVERY, PROBE_EVERY
 
 PROBED = torch.tensor([[1, 2, 3], [4, 5, 6]])
 
@@ -53,12 +55,23 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_probe_is_what_is_counted(folder):
-    _, result, counted = run(folder, steps=2 * PROBE_EVERY + 1)
-    assert len(counted) == 2
-    kept = 0.5**PROBE_EVERY
-    told = result.steered["control"]["all"]
-    assert told["count"] == pytest.approx(kept * counted[0] + (1 - kept) * counted[1])
+def test_the_probe_is_what_is_counted_every_few_steps_and_oftener_at_the_end(folder):
+    _, result, counted = run(folder, steps=40)
+    early = [step for step in range(1, 41) if step % PROBE_EVERY == 0 and step <= 30]
+    assert len(counted) == len(early) + (40 - 30) // LANDING_EVERY + 1  # and once more of what it ends with
+    assert result.steered["control"]["all"]["count"] == pytest.approx(counted[-1])
+
+
+def test_a_run_ends_on_the_weights_nearest_to_the_target(folder):
+    student, result, counted = run(folder, steps=40)
+    landed = counted[-1 - (40 - 30) // LANDING_EVERY : -1]
+    nearest = min(landed, key=lambda count: abs(math.log(max(count, 1e-9) / 3.0)))
+    assert len(set(landed)) > 1  # else any would do
+    assert counted[-1] == nearest
+    assert 30 < result.kept_step <= 40
+    with torch.no_grad():
+        vectors = torch.log1p(torch.relu(student.up(student.table(PROBED).mean(1))))
+    assert float((vectors > 0).sum(1).double().mean()) == nearest
 
 
 def test_a_run_that_was_cut_counts_as_one_that_was_not(folder):

@@ -56,7 +56,7 @@ class SparsityTarget(Strict):
     by_turn: bool = Field(False, description="hold one number for first, early and late turns each, not on average")
     penalty: str | None = Field(None, description="what presses; by default l1, or expected_flops")
     gain: float = Field(0.05, description="largest change of ln λ in a step")
-    lead: float = Field(10.0, description="steps that the count is looked ahead, against overshooting")
+    lead: float = Field(5.0, description="steps that the count is looked ahead, against overshooting")
     start: float = Field(-7.0, description="ln λ before the first step")
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from distillir.errors import ConfigError, ObjectiveError
 
 SLOWEST = 0.1  # least r: u takes no larger steps than ten gains
 FALLEN = 0.02  # of the peak learning rate: below it the student does not follow the weight, and u would run away
+LANDING = 0.25  # of the peak learning rate: from there on weights may be the run's last ones
 WITHIN = 0.05  # of the target, relatively: reached
 
 
@@ -59,7 +60,7 @@ class SparsityControl:
         name: str = "active_dims",
         gain: float = 0.05,
         memory: float = 0.5,
-        lead: float = 10.0,
+        lead: float = 5.0,
         start: float = -7.0,
         bounds: tuple[float, float] = (-10.0, 8.0),
     ) -> None:
@@ -107,7 +108,7 @@ class SparsityControl:
         kept = self.memory**steps
         with torch.no_grad():
             for bucket, rows in self._buckets(x, turns):
-                now = float(self._count(rows).double().mean())
+                now = self._now(rows)
                 before = self.counts.get(bucket, now)
                 self.counts[bucket] = kept * before + (1 - kept) * now
                 if fallen >= FALLEN:
@@ -116,6 +117,21 @@ class SparsityControl:
                     off = math.log(count / self.targets[bucket]) + self.lead * trend
                     moved = self.u[bucket] + steps * gain * min(1.0, max(-1.0, off))
                     self.u[bucket] = min(self.bounds[1], max(self.bounds[0], moved))
+
+    def landing(self, rate: float) -> bool:
+        """Whether the learning rate has fallen so far that a run may end on the weights of its step."""
+        return rate < LANDING * self._peak
+
+    def miss(self, x: Tensor, turns: Tensor | None = None) -> float:
+        """How far representations are off their targets: |log(count / target)| of the worst bucket; nothing where they
+        are below and there is no weight to take back."""
+        with torch.no_grad():
+            return max((self._off(bucket, self._now(rows)) for bucket, rows in self._buckets(x, turns)), default=0.0)
+
+    def settle(self, x: Tensor, turns: Tensor | None = None) -> None:
+        """The counts of what a run ends with, in place of their averages."""
+        with torch.no_grad():
+            self.counts |= {bucket: self._now(rows) for bucket, rows in self._buckets(x, turns)}
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as plain values."""
@@ -160,6 +176,13 @@ class SparsityControl:
         elif count < target * (1 - WITHIN):
             note = "below: the penalty only lowers" if u <= self.start else "below: train for longer"
         return told | {"reached": not note, "note": note}
+
+    def _off(self, bucket: int, count: float) -> float:
+        off = math.log(max(count, 1e-9) / self.targets[bucket])
+        return 0.0 if off < 0 and self.u[bucket] <= self.bounds[0] else abs(off)
+
+    def _now(self, rows: Tensor) -> float:
+        return float(self._count(rows).double().mean())
 
     def _label(self, bucket: int) -> str:
         return f"turn {bucket}+" if self.by_turn else "all"

@@ -52,6 +52,9 @@ class Control(Steered, Protocol):
 
     def penalty(self, x: Tensor, turns: Tensor | None = None) -> Tensor: ...
     def update(self, x: Tensor, turns: Tensor | None, rate: float, steps: int = 1) -> None: ...
+    def landing(self, rate: float) -> bool: ...
+    def miss(self, x: Tensor, turns: Tensor | None = None) -> float: ...
+    def settle(self, x: Tensor, turns: Tensor | None = None) -> None: ...
 
 
 @runtime_checkable
@@ -80,8 +83,8 @@ class Tick:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended: steps, dev history (step, figure), the best of it, seconds, a note if it stopped early, and the
-    reports of control and mix."""
+    """How a run ended: steps, dev history (step, figure), the best of it, seconds, a note if it stopped early, the
+    reports of control and mix, and the step whose weights the student has."""
 
     steps: int
     history: tuple[tuple[int, float], ...]
@@ -90,3 +93,4 @@ class TrainResult:
     seconds: float
     stopped: str = ""
     steered: Mapping[str, Any] = field(default_factory=dict)
+    kept_step: int = 0

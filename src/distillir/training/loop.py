@@ -26,6 +26,7 @@ from distillir.objectives.contract import Objective, Output, check_pairing
 from distillir.training.contract import Control, Mixing, Probe, Steered, Tick, TrainingData, TrainResult
 from distillir.training.global_batch import GlobalBatch, parts_of
 from distillir.training.groups import built_ahead, parameter_groups
+from distillir.training.landing import Landing
 from distillir.training.monitor import Monitor, active_dimensions
 from distillir.training.plan import batches
 from distillir.training.ranks import Ranks
@@ -35,7 +36,6 @@ from distillir.training.state import Progress, restore, resume, save_state, snap
 Penalty = Callable[[Tensor], Tensor]  # (B, V) → ()
 Schedule = Callable[[float], float]  # share of steps done → weight
 Evaluate = Callable[[nn.Module], float]  # larger is better
-PROBE_EVERY = 5  # steps: at 256 contexts, a sixth of the time of batches of 32
 
 
 def train(
@@ -66,7 +66,8 @@ def train(
         settings: of the run.
         penalties: name → (weight, penalty on `Output.vectors`); a weight may be a function of the share of steps done.
         control: of a penalty whose weight follows the count it is to hold, see `SparsityControl`.
-        probe: what the control counts, every few steps; None = the batches of the training, as they are under dropout.
+        probe: what the control counts, every few steps, and by which the weights are chosen that the run ends with, in
+            place of the best dev figure; None = the batches of the training, as they are under dropout.
         evaluate: dev figure, larger is better; called in evaluation mode, without gradients.
         folder: of the checkpoints.
         watch: called after every optimiser step.
@@ -109,6 +110,7 @@ def train(
             one.restore(progress.steered[name])
     ranks.check_same(progress.step)
     monitor = Monitor()
+    landing = None if control is None or probe is None else Landing(control, probe)
     started, first, before = time.perf_counter(), progress.step, progress.seconds
     student.train()
     while progress.step < total and not progress.stopped:
@@ -143,15 +145,15 @@ def train(
                 scaler.update()
                 rate = settings.rate(progress.step, total)
                 progress.step += 1
-                if control is not None and probe is None:
+                if landing:
+                    best = landing.after(progress, rate, student, progress.step == total) or best
+                elif control is not None:
                     control.update(_vectors(output).detach(), targets.turns, rate)
-                elif control is not None and probe is not None and progress.step % PROBE_EVERY == 0:
-                    control.update(*probe(), rate, PROBE_EVERY)
                 progress.batch += 1
                 dev = None
                 if evaluate and (progress.step % evaluate_every == 0 or progress.step == total):
                     dev = _evaluated(student, evaluate, progress.step, ranks)
-                    if _better(progress, dev, settings.patience):
+                    if _better(progress, dev, settings.patience) and not landing:
                         best = snapshot(student)
                 elapsed = time.perf_counter() - started
                 progress.seconds = before + elapsed
@@ -169,9 +171,13 @@ def train(
                     break
             else:
                 progress.epoch, progress.batch = progress.epoch + 1, 0
-    if settings.keep_best and best is not None:
+    kept_step = progress.step
+    if best is not None and (landing or settings.keep_best):
         restore(student, best)
+        kept_step = progress.landed_step or progress.best_step
     student.eval()
+    if landing:
+        landing.settle()
     return TrainResult(
         progress.step,
         tuple(progress.history),
@@ -180,6 +186,7 @@ def train(
         progress.seconds,
         progress.stopped,
         _reports(steered),
+        kept_step,
     )
 
 

@@ -41,6 +41,8 @@ class Progress:
         seconds: spent so far, in this process and those before it.
         scaler: state of the fp16 loss scaler, empty without one.
         steered: states of control and mix, empty without them.
+        probed: step of the last probe. landed_step: whose weights are kept for their count; missed: by how much that
+            misses the target.
     """
 
     step: int = 0
@@ -54,6 +56,9 @@ class Progress:
     seconds: float = 0.0
     scaler: dict[str, float] = field(default_factory=dict)
     steered: dict[str, Any] = field(default_factory=dict)
+    probed: int = 0
+    landed_step: int = 0
+    missed: float | None = None
 
 
 def save_state(
