@@ -133,6 +133,7 @@ def fitted(
         LogUniform(n=listed - contrastive, first=1, last=max(listed, 50)),
         settings,
         gold="one" if contrastive else "none",
+        chunk_tokens=16384,  # all pairs of a step at once: nothing is computed twice
         evaluate=on_dev if judged else None,
         watch=watch,
     )
