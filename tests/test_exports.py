@@ -251,6 +251,7 @@ EXPORTS = {
         "InfoNCE",
         "KLD",
         "LambdaRank",
+        "Likelihood",
         "LinearMix",
         "ListNet",
         "MarginMSE",
@@ -365,6 +366,8 @@ EXPORTS = {
     "distillir.students": [
         "DenseSettings",
         "DenseStudent",
+        "GenerativeSettings",
+        "GenerativeStudent",
         "LanguageReranker",
         "LanguageRerankerSettings",
         "PACKAGED",

@@ -18,6 +18,7 @@ from distillir.objectives import (
     OBJECTIVES,
     InfoNCE,
     LambdaRank,
+    Likelihood,
     ListNet,
     MarginMSE,
     Output,
@@ -199,9 +200,10 @@ def test_teacher_numbers_that_are_not_finite_are_refused(objective, bad):
 
 def test_the_registry_names_each_objective_once():
     assert {name: cls.name for name, cls in OBJECTIVES.items()} == {name: name for name in OBJECTIVES}
-    assert {o.name for o in ALL} - {ALL[-1].name} == set(OBJECTIVES)
+    # The likelihood is no objective of lists: it hands on what the student says.
+    assert {o.name for o in ALL} - {ALL[-1].name} == set(OBJECTIVES) - {Likelihood.name}
     for cls in OBJECTIVES.values():
-        assert cls().reads_output <= {"scores", "vectors", "shared"}
+        assert cls().reads_output <= {"scores", "vectors", "shared", "token_loss"}
 
 
 # KLD
@@ -461,6 +463,41 @@ def test_rank_gap_can_put_golds_first():
     # order 0, 2, 1: hinges 2+1, 1+1.5, 0; weights 3, 3
     loss = RankGap(margin=1.0, step=0.5, gold_first=True)(output, labels)
     assert loss.item() == pytest.approx((3 * 3 + 3 * 2.5) / 2)
+
+
+def test_rank_gap_can_be_relative_to_the_range():
+    rows = [4.0, 0.0, 2.0]  # of range 4: 1, 0, .5
+    output, labels = lists(rows), order(lists(rows), [0, 1, 2])
+    loss = RankGap(margin=0.5, step=0.25, relative=True)(output, labels)
+    # hinges: (0,1) 0, (0,2) .5 − 1 + .75 = .25, (1,2) .5 + .5 = 1; weights 3, 1/2
+    assert loss.item() == pytest.approx((3 * 0.25 + 0.5 * 1) / 2)
+    loss.backward()
+    assert output.scores.grad[0].tolist() == pytest.approx([-3 / 8, -0.5 / 8, 3.5 / 8])  # the range is a constant
+    large = lists([1000 * score for score in rows])
+    assert RankGap(margin=0.5, step=0.25, relative=True)(large, labels).item() == pytest.approx(loss.item())
+    equal = lists([3.0, 3.0, 3.0])
+    assert RankGap(relative=True)(equal, labels).item() == RankGap()(equal, labels).item()
+    alone = lists([3.0])
+    assert RankGap(relative=True)(alone, order(alone, [0])).item() == 0
+
+
+def test_the_range_is_of_what_is_real_and_of_the_whole_batch():
+    scores = torch.tensor([[2.0, 0.0, 99.0], [6.0, 0.0, 0.0]], requires_grad=True)
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    labels = Targets(order=torch.tensor([[1, 0, -1], [0, 1, 2]]))
+    loss = RankGap(margin=0.0, step=0.0, relative=True)(Output(scores, mask), labels)
+    # ranges 2 and 6, mean 4: the first list's (1, 0) is 2/4 the wrong way round, the second costs nothing
+    assert loss.item() == pytest.approx(3 * 0.5)
+
+
+def test_likelihood_is_the_student_s_token_loss():
+    loss = torch.tensor(2.5, dtype=torch.bfloat16, requires_grad=True)
+    output = Output(torch.empty(2, 0), torch.empty(2, 0, dtype=torch.bool), token_loss=loss)
+    value = Likelihood()(output, Targets())
+    value.backward()
+    assert (value.item(), value.dtype, loss.grad.item()) == (2.5, torch.float32, 1.0)
+    with pytest.raises(ObjectiveError, match="token_loss"):
+        Likelihood()(Output(torch.empty(2, 0), torch.empty(2, 0, dtype=torch.bool)), Targets())
 
 
 def test_adr_mse_by_hand():

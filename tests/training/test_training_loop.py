@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import pytest
 import torch
@@ -11,7 +10,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from distillir.errors import CollapseError, ConfigError, ObjectiveError, TrainingError
-from distillir.objectives import KLD, InfoNCE, Output, RankGap, RankNet, RepresentationMSE, Targets, WeightedSum
+from distillir.objectives import (
+    KLD,
+    InfoNCE,
+    Likelihood,
+    Output,
+    RankGap,
+    RankNet,
+    RepresentationMSE,
+    Targets,
+    WeightedSum,
+)
 from distillir.training import TrainSettings, train
 from distillir.training.groups import parameter_groups
 
@@ -112,16 +121,6 @@ class ResponseToy(nn.Module):
         return Output(scores=vectors @ self.responses.t(), mask=batch.mask, vectors=vectors)
 
 
-@dataclass(frozen=True)
-class TokenLikelihood:
-    name: ClassVar[str] = "token_likelihood"
-    reads_output: ClassVar[frozenset[str]] = frozenset({"token_loss"})
-    reads_targets: ClassVar[frozenset[str]] = frozenset()
-
-    def __call__(self, output: Output, targets: Targets) -> Tensor:
-        return output.token_loss
-
-
 def shape(kind: str) -> tuple[nn.Module, Data, object]:
     torch.manual_seed(2)
     x = torch.randn(20, DIM)
@@ -134,7 +133,7 @@ def shape(kind: str) -> tuple[nn.Module, Data, object]:
     if kind == "reranker":
         return RerankerToy(), Data(torch.randn(20, 5, DIM), order=order), RankNet()
     if kind == "generative":
-        return GenerativeToy(), Data(x, order=order), WeightedSum(((1.0, RankGap()), (0.5, TokenLikelihood())))
+        return GenerativeToy(), Data(x, order=order), WeightedSum(((1.0, RankGap()), (0.5, Likelihood())))
     mask = torch.rand(20, 5) < 0.8
     mask[:, :3] = True
     gold = torch.zeros(20, 5, dtype=torch.bool)

@@ -4,6 +4,7 @@ you have                                   | use
 teacher scores                             | KLD, MarginMSE, PointwiseMSE, RankNet(by="scores")
 a teacher's order (listwise LLM)           | RankNet, ADRMSE, LambdaRank, ListNet, RankGap; by rank_to_score, any
 relevance judgements                       | InfoNCE, beside any of them
+identifiers to write                       | Likelihood, beside any of them
 teacher vectors                            | RepresentationMSE
 teacher vectors and an inverted collection | FullCollectionKLD
 """
@@ -20,6 +21,7 @@ from distillir.objectives.full_collection import (
 from distillir.objectives.infonce import InfoNCE
 from distillir.objectives.kld import KLD, kl_divergence
 from distillir.objectives.lambda_rank import LambdaRank
+from distillir.objectives.likelihood import Likelihood
 from distillir.objectives.listnet import ListNet
 from distillir.objectives.margin_mse import MarginMSE
 from distillir.objectives.mix import BalancedMix, LinearMix
@@ -44,6 +46,7 @@ OBJECTIVES = {
         ADRMSE,
         LambdaRank,
         ListNet,
+        Likelihood,
     )
 }
 """Objectives that a recipe can name; each is made from its parameters alone."""
@@ -57,6 +60,7 @@ __all__ = [
     "FullCollectionKLD",
     "InfoNCE",
     "LambdaRank",
+    "Likelihood",
     "LinearMix",
     "ListNet",
     "MarginMSE",

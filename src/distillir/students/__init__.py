@@ -1,6 +1,7 @@
 """Students: what is trained, how it is saved, and what it makes of a batch."""
 
 from distillir.students.dense import DenseSettings, DenseStudent
+from distillir.students.generative import GenerativeSettings, GenerativeStudent
 from distillir.students.origins import TermOrigin, by_turn, term_origins
 from distillir.students.packaged import PACKAGED, SPLADE_TINY, resolve
 from distillir.students.reranker import RerankerSettings, RerankerStudent
@@ -15,6 +16,8 @@ __all__ = [
     "SPLADE_TINY",
     "DenseSettings",
     "DenseStudent",
+    "GenerativeSettings",
+    "GenerativeStudent",
     "LanguageReranker",
     "LanguageRerankerSettings",
     "Reranker",

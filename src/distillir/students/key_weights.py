@@ -1,0 +1,31 @@
+"""How much a generated key says: likely given the query, and rare in the corpus."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+HIGHEST = -1e-6  # log-probability above which the weight would be infinite
+
+
+def key_prior(counts: Tensor, tokens: int) -> Tensor:
+    """(K,) float64 ln((count + 5) / (tokens + 5)): how likely a key is without a query.
+
+    Args:
+        counts: (K,) how often each occurs. tokens: of the corpus.
+    """
+    return torch.log((counts.double() + 5) / (tokens + 5)).clamp(max=HIGHEST)
+
+
+def key_weights(log_probs: Tensor, prior: Tensor) -> Tensor:
+    """(K,) w = max(0, [lp + ln(1 − e^prior)] − [prior + ln(1 − e^lp)])², the log odds of a key given the query over
+    those without it (SEAL, arXiv 2204.10628; the square is LTRGR's and DGR's, arXiv 2402.10769).
+
+    Differentiable in `log_probs`, which are held at −1e-6 or below: at 0 the weight is infinite.
+
+    Args:
+        log_probs: (K,) ln P(key | query). prior: (K,) see `key_prior`.
+    """
+    lp, base = log_probs.double().clamp(max=HIGHEST), prior.double()
+    odds = lp + torch.log1p(-base.exp()) - base - torch.log(-torch.expm1(lp))
+    return torch.relu(odds).square()
