@@ -21,7 +21,7 @@ from distillir.sampling.draw import LogUniform
 from distillir.search import rerank_run
 from distillir.students import Reranker, RerankerSettings, RerankerStudent, resolve
 from distillir.training import Tick, TrainSettings
-from distillir.training.rerank_data import Kind
+from distillir.training.listed import Kind
 
 Student = TypeVar("Student", bound=Reranker)
 SEED = 13

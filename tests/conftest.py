@@ -59,3 +59,39 @@ def animals():
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tiny_writer(tmp_path_factory):
+    """Folder of a decoder of a few thousand weights that has read what is known of the animals."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from distillir.students.backbone import quiet
+
+    split = pre_tokenizers.Whitespace()
+    texts = [*ANIMALS, "Query Title Passage Question : | ? it", *(text for fact in FACTS.values() for text in fact)]
+    words = dict.fromkeys(word for text in texts for word, _ in split.pre_tokenize_str(text.replace("{}", "")))
+    made = Tokenizer(
+        models.WordLevel({w: i for i, w in enumerate(["<pad>", "<unk>", "</s>", *words])}, unk_token="<unk>")
+    )
+    made.pre_tokenizer = split
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", unk_token="<unk>", eos_token="</s>")
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 2}
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, **shape, **ends))
+    # A moment of training, so that it writes sentences about animals, as a trained one would.
+    rows = tokenizer([f" {facts[1].format(a)}" for a in ANIMALS for facts in FACTS.values()], padding=True)
+    ids, mask = torch.tensor(rows["input_ids"]), torch.tensor(rows["attention_mask"])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.03)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, -100)).loss.backward()
+        optimizer.step()
+    folder = tmp_path_factory.mktemp("writer")
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder

@@ -356,6 +356,7 @@ EXPORTS = {
     ],
     "distillir.search": [
         "DenseRetriever",
+        "GenerativeRetriever",
         "Hit",
         "PairScorer",
         "QueryEncoder",
@@ -449,6 +450,8 @@ EXPORTS = {
     ],
     "distillir.training": [
         "DenseData",
+        "GenerativeData",
+        "GenerativeKeys",
         "RerankData",
         "ResponseData",
         "SparseData",

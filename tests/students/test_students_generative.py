@@ -218,7 +218,7 @@ def test_conversations_together_are_conversations_alone(student, index):
         np.testing.assert_allclose(together.log_probs[own], alone.log_probs, atol=1e-4)
 
 
-def batch_of(student, sequences, keys, factors, prior, *, share=None, gold=None):
+def batch_of(student, sequences, keys, factors, prior, *, share=None, lengths=None):
     """One prompt a chat; sequences are (chat, tokens)."""
     prompts, prompt_mask = student.reader.pad([student.reader.prompt(chat, VIEWS[1]) for chat in CHATS])
     written, written_mask = pad([tokens for _, tokens in sequences], 0)
@@ -233,6 +233,7 @@ def batch_of(student, sequences, keys, factors, prior, *, share=None, gold=None)
         torch.tensor([chat for chat, _ in sequences]),
         torch.tensor(share or [0.0] * len(sequences)),
         torch.tensor(keys),
+        torch.tensor(lengths or [[len(sequences[k][1]) if k >= 0 else 0 for k in row] for row in keys]),
         torch.tensor(prior, dtype=torch.float64),
         factors,
         mask,
@@ -269,6 +270,20 @@ def test_scores_and_likelihood_are_those_of_plain_passes(student):
     expected = [[w[0], 0.2 * w[0] + w[1]], [w[2], 0.5 * w[2]]]
     np.testing.assert_allclose(output.scores.detach().numpy(), expected, rtol=1e-3, atol=1e-4)
     assert output.token_loss.item() == pytest.approx((0.5 * -plain[1] + 1.0 * -plain[3] / 2) / 2, abs=1e-4)
+
+
+def test_a_beginning_of_a_sequence_is_a_key_too(student):
+    sequences, _ = example(student)
+    short = [(0, sequences[0][1][:2]), *sequences[1:]]
+    options = {
+        "keys": [[0, 1], [2, -1]],
+        "factors": [[[1.0, 1.0]], [[1.0, 0.0]]],
+        "prior": [[-60.0, -2.0], [-4.0, -1.0]],
+    }
+    alone = student(batch_of(student, short, **options)).scores
+    inside = student(batch_of(student, sequences, **options, lengths=[[2, 1], [2, 0]])).scores
+    np.testing.assert_allclose(inside.detach(), alone.detach(), rtol=1e-4)
+    assert (inside[0] > 0).all()
 
 
 def test_parts_are_parts_of_the_whole(student):

@@ -63,4 +63,4 @@ def passage_scores(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Passages, ascending and each once, and their scores."""
     found, place = np.unique(passages, return_inverse=True)
-    return found, np.bincount(place, weights[keys] * factors, len(found))
+    return found, np.bincount(place, weights[keys] * factors, len(found)).astype(np.float64)

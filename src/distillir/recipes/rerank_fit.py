@@ -17,8 +17,8 @@ from distillir.sampling.candidates import GoldPolicy
 from distillir.sampling.draw import Draw
 from distillir.students import Reranker
 from distillir.training import RerankData, Tick, TrainResult, TrainSettings, train
+from distillir.training.listed import Kind
 from distillir.training.loop import Evaluate
-from distillir.training.rerank_data import Kind
 
 
 @dataclass(frozen=True)

@@ -118,14 +118,17 @@ class GenerativeStudent(nn.Module):
 
         score = Σ_k factor_k · w(ln P(key_k | query)); gradient flows through the weights w alone.
         """
-        log_probs = self.log_probs(batch)  # (S, T)
-        whole = log_probs.sum(1)  # (S,)
+        if not len(batch.written):  # a part of a batch whose contexts have nothing to write
+            nothing = batch.factors.sum(2) * 0.0
+            return Output(nothing, batch.mask, token_loss=nothing.new_zeros(()) if batch.likelihood else None)
+        upto = self.log_probs(batch).cumsum(1)  # (S, T) of each beginning
         likelihood = None
         if batch.likelihood:
-            each = -whole / batch.written_mask.sum(1).clamp(min=1)
+            each = -upto[:, -1] / batch.written_mask.sum(1).clamp(min=1)
             likelihood = (batch.share * each).sum() / len(batch)
         known = batch.keys >= 0  # (B, K)
-        weights = key_weights(whole[batch.keys.clamp(min=0)] if len(whole) else batch.prior, batch.prior)
+        at = batch.keys.clamp(min=0), (batch.key_length - 1).clamp(min=0)
+        weights = key_weights(upto[at], batch.prior)
         counted = torch.where(known, weights, 0.0)
         scores = (batch.factors.double() * counted[:, None, :]).sum(2)  # (B, N)
         return Output(scores=scores.float(), mask=batch.mask, token_loss=likelihood)

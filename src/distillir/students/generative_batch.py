@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ class GenerativeBatch:
         written, written_mask: (S, T) what follows, padded to the right; an end token where the identifier has one.
         prompt_of: (S,) which prompt a sequence follows.
         share: (S,) weight of a sequence's mean cross-entropy in its context's likelihood; 0 for keys.
-        keys: (B, K) place of each key among the sequences, -1 where there are fewer.
+        keys: (B, K) sequence that each key begins, -1 where there are fewer.
+        key_length: (B, K) tokens of each key: the beginning of a sequence can be a key too, at no cost.
         prior: (B, K) ln probability of each key without a query.
         factors: (B, N, K) what of each key's weight counts for each passage, see `index.coverage`.
         mask: (B, N) bool, True where a passage is real.
@@ -37,6 +39,7 @@ class GenerativeBatch:
     prompt_of: Tensor
     share: Tensor
     keys: Tensor
+    key_length: Tensor
     prior: Tensor
     factors: Tensor
     mask: Tensor
@@ -64,6 +67,7 @@ class GenerativeBatch:
             prompt_of=at[self.prompt_of[written]],
             share=self.share[written],
             keys=place[keys],  # −1 reads the last entry, which is −1
+            key_length=self.key_length[start:stop],
             prior=self.prior[start:stop],
             factors=self.factors[start:stop],
             mask=self.mask[start:stop],
@@ -73,7 +77,7 @@ class GenerativeBatch:
 
     def to(self, device: torch.device | str) -> GenerativeBatch:
         """The same batch on another device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {name: one.to(device) for name, one in vars(self).items() if isinstance(one, Tensor)}
         return replace(self, **moved, targets=self.targets.to(device))
 
 

@@ -44,16 +44,14 @@ def load_generative(folder: str | Path) -> GenerativeStudent:
 
 def _card(student: GenerativeStudent) -> str:
     template = student.settings.template
-    views = [
+    views = "\n".join(
         f"- {view.name}, {'a whole text' if view.whole else f'{view.length} tokens of a text'}: "
         f"`{json.dumps(template + view.prompt, ensure_ascii=False)}`"
         for view in student.settings.views
-    ]
+    )
     return (
         "---\nlibrary_name: transformers\ntags: [generative-retrieval, conversational-search]\n---\n\n"
         "# Generative retriever\n\nIt writes identifiers of passages behind these prompts, where `{query}` is a "
-        f"conversation, newest turn first,\nwith `{student.settings.separator}` between turns:\n\n"
-        "\n".join(views)
-        + "\n\nWhat it writes must be held to a collection's identifiers: "
-        "`distillir.search.GenerativeRetriever` does both.\n"
+        f"conversation, newest turn first,\nwith `{student.settings.separator}` between turns:\n\n{views}\n\n"
+        "What it writes must be held to a collection's identifiers: `distillir.search.GenerativeRetriever` does both.\n"
     )

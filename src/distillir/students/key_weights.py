@@ -6,15 +6,17 @@ import torch
 from torch import Tensor
 
 HIGHEST = -1e-6  # log-probability above which the weight would be infinite
+SMOOTHING = 5.0
 
 
-def key_prior(counts: Tensor, tokens: int) -> Tensor:
-    """(K,) float64 ln((count + 5) / (tokens + 5)): how likely a key is without a query.
+def key_prior(counts: Tensor, tokens: int, smoothing: float = SMOOTHING) -> Tensor:
+    """(K,) float64 ln((count + smoothing) / (tokens + smoothing)): how likely a key is without a query.
 
     Args:
         counts: (K,) how often each occurs. tokens: of the corpus.
+        smoothing: 5 as published for millions of passages; in a small corpus it makes rare keys look common.
     """
-    return torch.log((counts.double() + 5) / (tokens + 5)).clamp(max=HIGHEST)
+    return torch.log((counts.double() + smoothing) / (tokens + smoothing)).clamp(max=HIGHEST)
 
 
 def key_weights(log_probs: Tensor, prior: Tensor) -> Tensor:

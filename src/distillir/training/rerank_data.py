@@ -8,25 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from distillir.errors import TrainingError
-from distillir.objectives.contract import Targets
-from distillir.objectives.ranks import rank_to_score
-from distillir.sampling import Candidates, CandidateSampler
+from distillir.sampling import CandidateSampler
 from distillir.students.reranker_batch import Pair, RerankBatch, token_batches
+from distillir.training.listed import Kind, Labels, list_targets, listed
 
 if TYPE_CHECKING:
     from distillir.students.reranker_pairs import PairReader
 
-Kind = Literal["order", "scores"]
 REMEMBERED = 1 << 16  # passages
-WORST = 1 << 30
 
 
 class Passages(Protocol):
@@ -86,22 +82,19 @@ class RerankData:
         Raises:
             TrainingError: no candidate of any of these contexts has a score.
         """
-        lists = [self._listed(row, epoch) for row in rows]
+        lists = [
+            listed(self.sampler(self.names[row], self.golds[row], epoch), self._said(row), self.kind, self.rule)
+            for row in rows
+        ]
         width = max(len(positions) for positions, _ in lists)
         if not width:
             raise TrainingError(
                 f"no candidate of context {self.names[rows[0]]!r} has a label", "label the candidates that are drawn"
             )
         places = np.full((len(rows), width), -1, np.int64)
-        gold = np.zeros((len(rows), width), bool)
-        told = np.full((len(rows), width), np.nan)
         pairs: list[Pair] = []
-        for i, (row, (positions, is_gold)) in enumerate(zip(rows, lists, strict=True)):
-            size = len(positions)
-            places[i, :size] = np.arange(len(pairs), len(pairs) + size)
-            gold[i, :size] = is_gold
-            if self.labels is not None:
-                told[i, :size] = [self.labels[row].get(int(position), np.nan) for position in positions]
+        for i, (row, (positions, _)) in enumerate(zip(rows, lists, strict=True)):
+            places[i, : len(positions)] = np.arange(len(pairs), len(pairs) + len(positions))
             pairs += [self.reader.join(self.queries[row], self._passage(int(position))) for position in positions]
         chunks = token_batches([len(pair) for pair in pairs], self.budget)
         moved = np.empty(len(pairs), np.int64)
@@ -109,27 +102,14 @@ class RerankData:
         return RerankBatch(
             chunks=tuple(self.reader.pad([pairs[i] for i in chunk]) for chunk in chunks),
             candidates=torch.from_numpy(np.where(places >= 0, moved[places], -1)),
-            targets=self._targets(torch.from_numpy(told), torch.from_numpy(gold)),
+            targets=list_targets(
+                lists, None if self.labels is None else [self.labels[row] for row in rows], self.kind, self.rule
+            ),
             names=tuple(self.names[row] for row in rows),
         )
 
-    def _listed(self, row: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Positions of a context's candidates, and which are gold."""
-        drawn: Candidates = self.sampler(self.names[row], self.golds[row], epoch)
-        if self.labels is None or (self.kind == "order" and self.rule is None):
-            return drawn.positions, drawn.is_gold
-        known = np.array([int(position) in self.labels[row] for position in drawn.positions], bool)
-        return drawn.positions[known], drawn.is_gold[known]
-
-    def _targets(self, told: Tensor, gold: Tensor) -> Targets:
-        if self.labels is None:
-            return Targets(gold=gold)
-        if self.kind == "scores":
-            return Targets(scores=told.float(), gold=gold)
-        missing = told.isnan()
-        order = told.nan_to_num(WORST).long().masked_fill(missing, -1)
-        scores = None if self.rule is None else rank_to_score(order, self.rule)
-        return Targets(scores=scores, order=order, gold=gold)
+    def _said(self, row: int) -> Labels | None:
+        return None if self.labels is None else self.labels[row]
 
     def _passage(self, position: int) -> tuple[int, ...]:
         found: tuple[int, ...] = self._tokens(position)  # type: ignore[attr-defined]
