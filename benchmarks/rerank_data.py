@@ -13,9 +13,9 @@ from benchmarks.mtrag_data import BUILD, DOMAINS, MODEL, PLAIN, Material, say
 from distillir.conversation import Conversation
 from distillir.data import HUMAN, Context, Corpus, Run, ranked, read_qrels, read_queries, read_run
 from distillir.recipes.measure import TestBed
-from distillir.recipes.rerank_fit import run_labels
 from distillir.recipes.rerank_pool import merged_pool, pool_run
 from distillir.recipes.systems import bm25, conversation, gated
+from distillir.recipes.taught import run_labels
 from distillir.students import resolve
 from distillir.vectors import SparseVectors
 

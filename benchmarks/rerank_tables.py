@@ -19,9 +19,10 @@ from benchmarks.rerank_data import RerankMaterial, cut, sparse, spread
 from benchmarks.rerank_student import SEED, Size, fitted, orders, untrained, worth
 from distillir.data import Context, Run, cropped_sentences
 from distillir.objectives import RankNet
-from distillir.recipes.rerank_fit import label_lists, run_labels
+from distillir.recipes.rerank_fit import label_lists
 from distillir.recipes.rerank_pool import merged_pool, pool_run
 from distillir.recipes.systems import bm25
+from distillir.recipes.taught import run_labels
 from distillir.rendering import RenderSettings
 from distillir.students import LanguageReranker, LanguageRerankerSettings, Reranker, resolve
 from distillir.students.dense import DenseStudent

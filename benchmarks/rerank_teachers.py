@@ -16,7 +16,7 @@ from benchmarks.teachers import SMALL, live_model
 from distillir.data import HUMAN, Context, Document, Run, written_questions
 from distillir.errors import MissingDependencyError, ModelError
 from distillir.labels import Label, LabelStore
-from distillir.recipes.rerank_fit import order_labels
+from distillir.recipes.taught import order_labels
 from distillir.teachers import LocalModel, Model
 from distillir.teachers.listwise import Listwise, ListwiseSettings
 from distillir.teachers.passages import Passages

@@ -481,6 +481,15 @@ def test_rank_gap_can_be_relative_to_the_range():
     assert RankGap(relative=True)(alone, order(alone, [0])).item() == 0
 
 
+def test_rank_gap_by_gold_alone_knows_two_places():
+    output = lists([0.0, 1.0, 5.0])
+    labels = Targets(gold=torch.tensor([[False, True, False]]))
+    # gold above both others, which are worth the same: hinges 0 − 1 + 2 and 5 − 1 + 2
+    loss = RankGap(margin=2.0, step=1.0, top_weight=1.0, by="gold")(output, labels)
+    assert loss.item() == pytest.approx((1 + 6) / 2)
+    assert RankGap(by="gold").reads_targets == {"gold"}
+
+
 def test_the_range_is_of_what_is_real_and_of_the_whole_batch():
     scores = torch.tensor([[2.0, 0.0, 99.0], [6.0, 0.0, 0.0]], requires_grad=True)
     mask = torch.tensor([[True, True, False], [True, True, True]])

@@ -9,9 +9,10 @@ from distillir.errors import ConfigError, DataError, LabelError
 from distillir.labels import Label, LabelRequest, LabelStore
 from distillir.objectives import RankNet
 from distillir.recipes.rerank import run_rerank, student_of
-from distillir.recipes.rerank_fit import label_lists, run_labels
+from distillir.recipes.rerank_fit import label_lists
 from distillir.recipes.rerank_pool import merged_pool, pool_run, retrieved
 from distillir.recipes.rerank_recipe import RerankRecipe, read_rerank_recipe, rerank_preset
+from distillir.recipes.taught import run_labels
 from distillir.students import RerankerStudent
 
 TWO_STAGES = {

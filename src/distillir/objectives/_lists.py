@@ -17,6 +17,7 @@ LOWEST = -1e30
 """Stands in for a score that does not exist: its exponential is exactly zero, its gradient is not a NaN."""
 
 By = Literal["order", "scores"]
+ByAny = Literal["order", "scores", "gold"]
 
 
 def wide(tensor: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ def teacher_scores(name: str, output: Output, targets: Targets) -> Tensor:
     return wide(scores).masked_fill(~output.mask, 0.0)
 
 
-def positions(name: str, output: Output, targets: Targets, by: By, *, gold_first: bool = False) -> Tensor:
+def positions(name: str, output: Output, targets: Targets, by: ByAny, *, gold_first: bool = False) -> Tensor:
     """(B, N) int64 place of each candidate in its own list as the teacher orders it, 0 = best, -1 = not ranked.
 
     The place is the number of candidates that are strictly better: equal ones share a place.
@@ -94,7 +95,7 @@ def positions(name: str, output: Output, targets: Targets, by: By, *, gold_first
         name: of the objective, for errors.
         output: of the student, for the mask.
         targets: labels.
-        by: "order" reads `targets.order`, "scores" reads `targets.scores`.
+        by: "order" reads `targets.order`, "scores" reads `targets.scores`, "gold" puts golds before all others.
         gold_first: whether relevant candidates stand above all others, whatever the teacher says.
 
     Raises:
@@ -102,6 +103,8 @@ def positions(name: str, output: Output, targets: Targets, by: By, *, gold_first
     """
     if by == "scores":
         key, real = -teacher_scores(name, output, targets), output.mask
+    elif by == "gold":
+        key, real = (~gold_mask(name, output, targets)).to(torch.float64), output.mask
     else:
         order = present(name, "targets.order", targets.order)
         check_shape(name, "teacher order", order, output.scores)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distillir.errors import ObjectiveError
-from distillir.objectives._lists import By, mean_over, mean_per_row, positions, student_scores
+from distillir.objectives._lists import ByAny, mean_over, mean_per_row, positions, student_scores
 from distillir.objectives.contract import Output, Targets
 
 
@@ -27,7 +27,8 @@ class RankGap:
     Attributes:
         margin: between neighbours. step: added for each rank in between.
         top_weight: of pairs with the best candidate.
-        by: which labels order the candidates, "order" or "scores".
+        by: which labels order the candidates: "order", "scores", or "gold", golds before all others and no more (the
+            hinge of LTRGR, arXiv 2306.15222).
         gold_first: whether golds stand above all others whatever the teacher says.
         relative: whether margin and step are shares of the scores' range.
 
@@ -41,7 +42,7 @@ class RankGap:
     margin: float = 1.0
     step: float = 1 / 3
     top_weight: float = 3.0
-    by: By = "order"
+    by: ByAny = "order"
     gold_first: bool = False
     relative: bool = False
 

@@ -18,25 +18,22 @@ from distillir.data import (
     Context,
     Corpus,
     Run,
-    cropped_sentences,
     open_or_build,
-    read_queries,
-    read_run,
     write_contexts,
     write_qrels,
     write_run,
-    written_questions,
 )
-from distillir.errors import ConfigError, DataError, LabelError
+from distillir.errors import ConfigError
 from distillir.evaluation import Comparison, SystemResult, compare, evaluate, write_report
 from distillir.labels import LabelStore
 from distillir.recipes.marks import context_facts, file_digest, told_by, write_text
 from distillir.recipes.progress import Stages
 from distillir.recipes.recipe import SparseRecipe
 from distillir.recipes.record import commit, versions
-from distillir.recipes.rerank_fit import RerankLabelled, fit_stage, label_lists, order_labels, run_labels
+from distillir.recipes.rerank_fit import RerankLabelled, fit_stage, label_lists
 from distillir.recipes.rerank_pool import candidate_pool, pool_run
 from distillir.recipes.rerank_recipe import RerankMethod, RerankRecipe
+from distillir.recipes.taught import teacher_lists, training_queries
 from distillir.recipes.train_once import train_once
 from distillir.recipes.workshop import at_work
 from distillir.sampling import RankedPool
@@ -83,7 +80,15 @@ def run_rerank(recipe: RerankRecipe, *, quiet: bool = False) -> RerankRun:
         stages, method = shop.stages, recipe.chosen_method()
         corpus = open_or_build(recipe.corpus, recipe.out / "corpus.arrow")
         with LabelStore(recipe.labels or recipe.out / "labels.sqlite") as store:
-            queries = training_queries(recipe, shop.contexts.get("train", []), corpus, store)
+            queries = training_queries(
+                shop.contexts.get("train", []),
+                corpus,
+                store,
+                queries=recipe.queries,
+                crops=recipe.crops,
+                questions=recipe.questions,
+                seed=int(recipe.training.get("seed", 13)),
+            )
             judged = {name: [c for c in shop.contexts.get(name, []) if c.relevant] for name in ("dev", "test")}
             everyone = [*queries, *judged["dev"], *judged["test"]]
             write_contexts(recipe.out / "queries.jsonl", queries)  # first: what retrieves elsewhere reads it
@@ -101,33 +106,6 @@ def run_rerank(recipe: RerankRecipe, *, quiet: bool = False) -> RerankRun:
             comparison = _tested(recipe, student, judged["test"], pool, corpus)
             report = write_report(recipe.out / "report.html", comparison, record, "Conversational reranking")
     return RerankRun(recipe.out, student, result, comparison, report)
-
-
-def training_queries(
-    recipe: RerankRecipe, turns: Sequence[Context], corpus: Corpus, store: LabelStore
-) -> list[Context]:
-    """Queries of all four kinds that the recipe names.
-
-    Raises:
-        DataError: two queries have one id.
-        LabelError: the store has no questions of the teacher named.
-    """
-    seed = int(recipe.training.get("seed", 13))
-    found = [*turns, *(read_queries(recipe.queries) if recipe.queries else [])]
-    found += cropped_sentences(corpus, recipe.crops, seed) if recipe.crops else []
-    if recipe.questions:
-        values = store.values(f"{recipe.questions}/questions", "conversation")
-        if not values:
-            raise LabelError(
-                f"the store has no questions by {recipe.questions!r}",
-                "make some: `distillir label synthesize DOCUMENTS`",
-            )
-        found += written_questions(values)
-    ids = [context.id for context in found]
-    if len(set(ids)) < len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise DataError("queries", f"two have the id {twice!r}", cure="give each its own")
-    return found
 
 
 def student_of(recipe: RerankRecipe) -> Reranker:
@@ -155,20 +133,17 @@ def _said(recipe: RerankRecipe, method: RerankMethod, store: LabelStore) -> Mapp
     """Context id → document id → rank or score."""
     if not any(stage.taught for stage in method.stages):
         return {}
-    if recipe.teacher_run is not None:
-        found = read_run(recipe.teacher_run)
-        return run_labels(found) if method.kind == "order" else found
-    values = store.values(method.teacher, method.kind)
-    if not values:
-        command = "listwise" if method.kind == "order" else "pointwise"
-        raise LabelError(
-            f"the store has no {method.kind} by {method.teacher!r}",
-            f"label the candidates: `distillir label {command} {recipe.out}/queries.jsonl "
-            f"--candidates {recipe.out}/candidates.trec --corpus {recipe.corpus} "
-            f"--store {recipe.labels or recipe.out / 'labels.sqlite'} --name {method.teacher} --depth {method.depth}`, "
-            "and run the recipe again",
-        )
-    return order_labels(values) if method.kind == "order" else values
+    command = "listwise" if method.kind == "order" else "pointwise"
+    return teacher_lists(
+        store,
+        method.teacher,
+        method.kind,
+        recipe.teacher_run,
+        cure=f"label the candidates: `distillir label {command} {recipe.out}/queries.jsonl "
+        f"--candidates {recipe.out}/candidates.trec --corpus {recipe.corpus} "
+        f"--store {recipe.labels or recipe.out / 'labels.sqlite'} --name {method.teacher} --depth {method.depth}`, "
+        "and run the recipe again",
+    )
 
 
 def _trained(

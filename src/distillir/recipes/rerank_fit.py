@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distillir.data import Context, Corpus, Run, ranked
+from distillir.data import Context, Corpus
 from distillir.errors import DataError
 from distillir.objectives.contract import Objective
+from distillir.recipes.taught import places_of
 from distillir.sampling import CandidateSampler, RankedPool, Ranking
 from distillir.sampling.candidates import GoldPolicy
 from distillir.sampling.draw import Draw
@@ -53,16 +54,6 @@ class RerankLabelled:
         )
 
 
-def order_labels(orders: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
-    """Orders of document ids → document id → rank, 0 = best."""
-    return {name: {document: float(rank) for rank, document in enumerate(order)} for name, order in orders.items()}
-
-
-def run_labels(run: Run) -> dict[str, dict[str, float]]:
-    """The order of a run → document id → rank, 0 = best."""
-    return order_labels({name: [document for document, _ in ranked(scores)] for name, scores in run.items()})
-
-
 def label_lists(
     contexts: Sequence[Context],
     pool: RankedPool,
@@ -89,7 +80,7 @@ def label_lists(
     kept, golds, labels, rankings = [], [], [], []
     for context in contexts:
         ranking = pool.get(context.id)
-        places = _places(said.get(context.id, {}), corpus)
+        places = places_of(said.get(context.id, {}), corpus)
         if ranking is None and not places:
             continue
         listed = np.empty(0, np.int64) if ranking is None else ranking.positions
@@ -100,7 +91,7 @@ def label_lists(
         rankings.append((context.id, Ranking(positions, -np.arange(len(positions), dtype=np.float32))))
         kept.append(context)
         labels.append(places)
-        golds.append(np.array(sorted(_places(context.relevant, corpus)), np.int64))
+        golds.append(np.array(sorted(places_of(context.relevant, corpus)), np.int64))
     if not kept:
         raise DataError(
             "candidates", "no query has two of them", cure="check that retrievers and corpus belong together"
@@ -149,8 +140,3 @@ def fit_stage(
     )
     judge: Evaluate | None = evaluate  # type: ignore[assignment]
     return train(student, data, objective, settings, evaluate=judge, folder=folder, watch=watch)
-
-
-def _places(said: Mapping[str, float], corpus: Corpus) -> dict[int, float]:
-    known = {document: float(value) for document, value in said.items() if document in corpus}
-    return dict(zip(corpus.position(list(known)).tolist(), known.values(), strict=True))
