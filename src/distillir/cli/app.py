@@ -15,6 +15,7 @@ from distillir.cli.common import fail
 from distillir.cli.doctor import doctor
 from distillir.cli.evaluate import evaluate
 from distillir.cli.export import export
+from distillir.cli.identifiers import identifiers
 from distillir.cli.import_chats import import_chats
 from distillir.cli.import_data import import_data
 from distillir.cli.init import init
@@ -47,6 +48,7 @@ for command in (
     evaluate,
     ablate,
     search,
+    identifiers,
     rerank,
     respond,
     ask,

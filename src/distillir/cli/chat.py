@@ -12,7 +12,7 @@ from distillir.cli.common import interruptible, quiet_loading
 from distillir.errors import ConversationError
 
 if TYPE_CHECKING:
-    from distillir.search import DenseRetriever, Hit, Retriever
+    from distillir.search import DenseRetriever, GenerativeRetriever, Hit, Retriever
 
 COMMANDS = "/answer TEXT  what the assistant said    /new  another conversation    /quit"
 SPOKEN = 300  # characters of the best hit that stand in for the assistant's answer
@@ -65,7 +65,7 @@ def _answered(messages: list[dict[str, str]], text: str) -> None:
     messages.append({"role": "assistant", "content": text})
 
 
-def _show(retriever: Retriever | DenseRetriever, messages: list[dict[str, str]], k: int) -> None:
+def _show(retriever: Retriever | DenseRetriever | GenerativeRetriever, messages: list[dict[str, str]], k: int) -> None:
     try:
         hits = retriever.retrieve(messages, k)
     except ConversationError as error:
@@ -87,11 +87,12 @@ def _terms(hit: Hit) -> str:
     return ", ".join(f"{term} {weight:.1f}" for term, weight in hit.terms[:SHOWN_TERMS])
 
 
-def _origins(retriever: Retriever | DenseRetriever, messages: list[dict[str, str]]) -> None:
+def _origins(retriever: Retriever | DenseRetriever | GenerativeRetriever, messages: list[dict[str, str]]) -> None:
     from distillir.conversation import Conversation
+    from distillir.search import GenerativeRetriever
     from distillir.students import SparseStudent, by_turn, term_origins
 
-    if not isinstance(retriever.encoder, SparseStudent):
+    if isinstance(retriever, GenerativeRetriever) or not isinstance(retriever.encoder, SparseStudent):
         return
     turns = by_turn(term_origins(retriever.encoder, Conversation.from_messages(messages)))
     typer.echo("query terms by the turn they came from:")

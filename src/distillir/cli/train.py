@@ -11,7 +11,7 @@ import typer
 from distillir.cli.common import Json, Quiet, interruptible, quiet_loading
 
 if TYPE_CHECKING:
-    from distillir.recipes import DenseRun, RerankRun, ResponseRun, SparseRun
+    from distillir.recipes import DenseRun, GenerativeRun, RerankRun, ResponseRun, SparseRun
 
 
 def train(
@@ -21,19 +21,22 @@ def train(
     with interruptible("finished stages are kept in the run folder; the same command goes on from there"):
         from distillir.recipes import (
             is_dense,
+            is_generative,
             is_rerank,
             is_response,
             read_dense_recipe,
+            read_generative_recipe,
             read_recipe,
             read_rerank_recipe,
             read_response_recipe,
             run_dense,
+            run_generative,
             run_rerank,
             run_response,
             run_sparse,
         )
 
-        run: SparseRun | DenseRun | RerankRun
+        run: SparseRun | DenseRun | GenerativeRun
         if is_rerank(recipe):
             reranker = read_rerank_recipe(recipe)
             quiet_loading()
@@ -46,7 +49,11 @@ def train(
             if not as_json:
                 typer.echo(f'next      distillir respond {response.out} "a message"')
             return
-        if is_dense(recipe):
+        if is_generative(recipe):
+            generative = read_generative_recipe(recipe)
+            quiet_loading()
+            run = run_generative(generative, quiet=quiet)
+        elif is_dense(recipe):
             dense = read_dense_recipe(recipe)
             quiet_loading()
             run = run_dense(dense, quiet=quiet)
@@ -59,7 +66,7 @@ def train(
             typer.echo(f'next      distillir search {run.out} "a question"')
 
 
-def finish(run: SparseRun | DenseRun | RerankRun | ResponseRun, as_json: bool) -> None:
+def finish(run: SparseRun | DenseRun | GenerativeRun | RerankRun | ResponseRun, as_json: bool) -> None:
     """Print how a run ended."""
     if as_json:
         compared = None if run.comparison is None else json.loads(run.comparison.to_json())

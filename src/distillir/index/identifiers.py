@@ -77,6 +77,9 @@ class IdentifierIndex:
         self.tokens = sum(one.ngrams.tokens for one in self.views.values())
         self.nbytes = sum(one.ngrams.nbytes + one.owners.nbytes for one in self.views.values())
 
+    def __len__(self) -> int:
+        return self.passages
+
     def texts(self, view: str, passage: int) -> list[NDArray[np.int64]]:
         """Token ids of a passage's own texts in a view."""
         return self.views[view].texts(passage)

@@ -5,6 +5,14 @@ from distillir.recipes.ablation_plan import read_factors
 from distillir.recipes.alone import encode_alone, evaluate_alone, index_alone
 from distillir.recipes.dense import DenseRun, open_dense_retriever, run_dense
 from distillir.recipes.dense_recipe import DenseRecipe, is_dense, read_dense_recipe
+from distillir.recipes.generative import GenerativeRun, run_generative
+from distillir.recipes.generative_open import index_for, open_generative_retriever
+from distillir.recipes.generative_recipe import (
+    GenerativeMethod,
+    GenerativeRecipe,
+    is_generative,
+    read_generative_recipe,
+)
 from distillir.recipes.method import Method, preset, presets
 from distillir.recipes.opening import open_any, open_retriever
 from distillir.recipes.recipe import SparseRecipe, read_recipe
@@ -18,6 +26,9 @@ from distillir.recipes.starter import write_recipe
 __all__ = [
     "DenseRecipe",
     "DenseRun",
+    "GenerativeMethod",
+    "GenerativeRecipe",
+    "GenerativeRun",
     "Method",
     "RerankMethod",
     "RerankRecipe",
@@ -30,22 +41,27 @@ __all__ = [
     "encode_alone",
     "evaluate_alone",
     "index_alone",
+    "index_for",
     "is_dense",
+    "is_generative",
     "is_rerank",
     "is_response",
     "open_any",
     "open_dense_retriever",
+    "open_generative_retriever",
     "open_response_retriever",
     "open_retriever",
     "preset",
     "presets",
     "read_dense_recipe",
     "read_factors",
+    "read_generative_recipe",
     "read_recipe",
     "read_rerank_recipe",
     "read_response_recipe",
     "run_ablation",
     "run_dense",
+    "run_generative",
     "run_rerank",
     "run_response",
     "run_sparse",

@@ -10,11 +10,13 @@ from distillir.errors import DataError
 from distillir.index import open_index
 from distillir.recipes.dense import open_dense_retriever
 from distillir.recipes.dense_recipe import is_dense, read_dense_recipe
+from distillir.recipes.generative_open import is_generative_folder, open_generative_retriever
+from distillir.recipes.generative_recipe import is_generative, read_generative_recipe
 from distillir.recipes.marks import mark_of
 from distillir.recipes.recipe import SparseRecipe, read_recipe
 from distillir.recipes.systems import gated
 from distillir.recipes.workshop import SAVED
-from distillir.search import DenseRetriever, Retriever
+from distillir.search import DenseRetriever, GenerativeRetriever, Retriever
 from distillir.students import SparseStudent, resolve
 from distillir.students.checkpoint import is_student
 
@@ -42,9 +44,13 @@ def open_retriever(source: str | Path) -> Retriever:
     return Retriever(student, open_index(out / "index", dim=student.dim), Corpus.open(out / "corpus.arrow"))
 
 
-def open_any(source: str | Path) -> Retriever | DenseRetriever:
-    """The retriever of a run, sparse or dense; see `open_retriever` and `open_dense_retriever`."""
+def open_any(source: str | Path) -> Retriever | DenseRetriever | GenerativeRetriever:
+    """The retriever of a run, sparse, dense or generative; see `open_retriever` and its kin."""
     source = Path(source)
+    if source.suffix in RECIPES and is_generative(source):
+        return open_generative_retriever(read_generative_recipe(source).out)
+    if is_generative_folder(source):
+        return open_generative_retriever(source)
     if not _dense(source):
         return open_retriever(source)
     return open_dense_retriever(read_dense_recipe(source).out if source.suffix in RECIPES else source)

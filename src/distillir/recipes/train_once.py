@@ -11,12 +11,12 @@ from typing import TypeVar
 
 from distillir.recipes.marks import mark_of, read_mark, says, write_text
 from distillir.recipes.progress import Stages
-from distillir.students import Reranker, ResponseStudent, SparseStudent
+from distillir.students import GenerativeStudent, Reranker, ResponseStudent, SparseStudent
 from distillir.students.checkpoint import is_student
 from distillir.students.dense import DenseStudent
 from distillir.training import TrainResult
 
-S = TypeVar("S", SparseStudent, DenseStudent, Reranker, ResponseStudent)
+S = TypeVar("S", SparseStudent, DenseStudent, Reranker, ResponseStudent, GenerativeStudent)
 
 
 def train_once(
