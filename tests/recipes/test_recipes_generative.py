@@ -113,7 +113,7 @@ def test_writing_alone_finds_more_than_before(folder, tiny_writer):
         hits = retriever.retrieve_batch([c.conversation for c in contexts], 3)
         return sum(any(hit.id in c.relevant for hit in own) for c, own in zip(contexts, hits, strict=True))
 
-    assert found(run.student) > max(found(start_of(recipe)), 6)  # of twelve
+    assert found(run.student) >= found(start_of(recipe)) + 4  # of twelve
 
 
 def test_another_corpus_becomes_searchable_from_the_command_line(folder, tiny_writer, tmp_path):
