@@ -23,6 +23,7 @@ BENCHMARKS = {
     "teachers": "rewriters alone and fused, live calls of each teacher (needs --data); --full: students",
     "rerank": "rerankers distilled from orders on MTRAG, and throughput (needs --data); --full: components, scores",
     "responses": "G2R on BYU Chit-Chat: pairs, both levels, latency (needs --data); --full: seeds, ablation, judge",
+    "generative": "DGR on XQuAD and clapnq, suffix array alone (needs --data); --full: seeds, objectives, 100 M tokens",
     "train_step": "time and memory of one training step against the published and the usual way",
 }
 RESULTS = Path(__file__).parent / "results"

@@ -126,7 +126,10 @@ def synthetic_gain(material: Material, synthetic: Sequence[Context]) -> dict[str
 
 
 def summary(
-    rows: Mapping[str, Mapping[str, Any]], group: Mapping[str, str], pairs: Sequence[tuple[str, str]]
+    rows: Mapping[str, Mapping[str, Any]],
+    group: Mapping[str, str],
+    pairs: Sequence[tuple[str, str]],
+    measures: Sequence[str] = MEASURES,
 ) -> dict[str, Any]:
     """Mean, low, high of every row, and of the paired differences with their p, by conversation."""
     names = sorted(next(iter(rows.values())))
@@ -137,7 +140,7 @@ def summary(
         interval = bootstrap_intervals(values, cluster)
         return {
             measure: [round(float(x[i]), 4) for x in (interval.mean, interval.low, interval.high)]
-            for i, measure in enumerate(MEASURES)
+            for i, measure in enumerate(measures)
         }
 
     differences = {}

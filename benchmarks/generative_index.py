@@ -1,0 +1,168 @@
+"""The suffix array by itself on synthetic text, and what the constraint costs in a search."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.generative_student import Bench
+from benchmarks.mtrag_data import say
+from distillir.data import Context
+from distillir.index.suffix import SuffixIndex
+from distillir.students import GenerativeStudent
+
+VOCABULARY = 40_000
+TEXT = 100  # tokens of a synthetic text
+LENGTHS = range(11)
+BUILD_ALONE = """
+import json, resource, sys, time
+import numpy as np
+from benchmarks.generative_index import texts
+from distillir.index.suffix import SuffixIndex
+tokens = int(sys.argv[1])
+rows = texts(tokens)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+started = time.perf_counter()
+index = SuffixIndex.build(iter(rows), sys.argv[2])
+seconds = time.perf_counter() - started
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"seconds": seconds, "memory": (peak - before) * 1024, "disk": index.nbytes}))
+"""
+
+
+def texts(tokens: int, seed: int = 5) -> NDArray[np.int64]:
+    """(T, 100) tokens that are distributed as words are, half of them in phrases that return."""
+    rng = np.random.default_rng(seed)
+    share = 1 / np.arange(1, VOCABULARY + 1) ** 1.05
+    places = np.cumsum(share / share.sum())
+    made = np.searchsorted(places, rng.random(tokens)).clip(max=VOCABULARY - 1)
+    phrase = 20
+    copies = tokens // (2 * phrase)
+    source = rng.integers(0, max(1, tokens // 50), copies) * phrase % (tokens - phrase)
+    target = rng.integers(0, (tokens - phrase) // phrase, copies) * phrase
+    step = np.arange(phrase)
+    made[(target[:, None] + step).ravel()] = made[(source[:, None] + step).ravel()]
+    return made[: tokens // TEXT * TEXT].reshape(-1, TEXT).astype(np.int64)
+
+
+def costs(sizes: Sequence[int]) -> dict[str, Any]:
+    """Time, memory and disk of a build by millions of tokens, each in a process of its own; then latencies."""
+    made: dict[str, Any] = {"build": {}}
+    with TemporaryDirectory() as folder:
+        for tokens in sizes:
+            say(f"suffix array of {tokens:,} tokens")
+            words = [sys.executable, "-c", BUILD_ALONE, str(tokens), f"{folder}/index"]
+            done = subprocess.run(words, check=True, capture_output=True, text=True)
+            told = json.loads(done.stdout.splitlines()[-1])
+            million = tokens / 1e6
+            made["build"][f"{million:g}M"] = {
+                "seconds_per_million": round(told["seconds"] / million, 3),
+                "memory_bytes_per_token": round(told["memory"] / tokens, 1),
+                "disk_bytes_per_token": round(told["disk"] / tokens, 1),
+            }
+        made |= latencies(SuffixIndex.open(Path(folder) / "index"))
+    return made
+
+
+def latencies(index: SuffixIndex, samples: int = 60) -> dict[str, Any]:
+    """Microseconds of the next-token set of one prefix: by its length, and past length 2 by how often it occurs."""
+    rng = np.random.default_rng(1)
+    by_length, by_size = {}, dict[int, list[tuple[float, int]]]()
+    for length in LENGTHS:
+        spent, sizes = [], []
+        for i in rng.integers(0, index.texts, samples):
+            text = index.text(int(i))
+            first = int(rng.integers(0, max(1, len(text) - length)))
+            spans = index.find(text[first : first + length].tolist())
+            started = time.perf_counter()
+            behind = index.following(spans)
+            spent.append(1e6 * (time.perf_counter() - started))
+            sizes.append(int(spans.counts[0]))
+            if length > 2:
+                by_size.setdefault(int(np.log10(sizes[-1])), []).append((spent[-1], len(behind.tokens)))
+        by_length[str(length)] = {
+            "us_median": round(float(np.median(spent)), 1),
+            "us_p95": round(float(np.quantile(spent, 0.95)), 1),
+            "occurrences_median": int(np.median(sizes)),
+        }
+    sizes_told = {
+        f"10^{power}": {
+            "us_median": round(float(np.median([us for us, _ in found])), 1),
+            "next_tokens_median": int(np.median([tokens for _, tokens in found])),
+            "prefixes": len(found),
+        }
+        for power, found in sorted(by_size.items())
+    }
+    return {"next_us_by_length": by_length, "next_us_by_occurrences": sizes_told}
+
+
+def search_costs(bench: Bench, student: GenerativeStudent, contexts: Sequence[Context]) -> dict[str, Any]:
+    """Milliseconds of one query by beam, and which share of them the suffix array takes."""
+    made = {}
+    for beams in bench.size.widths:
+        retriever = bench.retriever(student, beams)
+        retriever.retrieve(contexts[0].conversation)
+        spent, shares, parts = [], [], []
+        for context in contexts:
+            with timed("following") as next_tokens, timed("texts_with") as passages:
+                started = time.perf_counter()
+                retriever.retrieve(context.conversation)
+                spent.append(time.perf_counter() - started)
+            shares.append(sum(next_tokens) / spent[-1])
+            parts.append(sum(passages) / spent[-1])
+        made[str(beams)] = {
+            "ms_median": round(1000 * float(np.median(spent)), 1),
+            "ms_p95": round(1000 * float(np.quantile(spent, 0.95)), 1),
+            "constraint_share": round(float(np.mean(shares)), 4),
+            "passages_share": round(float(np.mean(parts)), 4),
+        }
+    return made
+
+
+@contextmanager
+def timed(method: str) -> Iterator[list[float]]:
+    """Seconds of every call of a method of the suffix index."""
+    plain, spent = getattr(SuffixIndex, method), list[float]()
+
+    def watched(*words: Any, **named: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return plain(*words, **named)
+        finally:
+            spent.append(time.perf_counter() - started)
+
+    setattr(SuffixIndex, method, watched)
+    try:
+        yield spent
+    finally:
+        setattr(SuffixIndex, method, plain)
+
+
+def valid_share(bench: Bench, student: GenerativeStudent, contexts: Sequence[Context]) -> dict[str, Any]:
+    """Of all identifiers written, how many stand in the corpus, looked for in its texts without the index."""
+    corpus, read = bench.collection.corpus, student.reader.text
+    found = total = 0
+    for view in student.settings.views:
+        rows = [corpus.document(i) for i in range(len(corpus))]
+        lines = [" ".join(map(str, read(one.title if view.name == "title" else one.text))) for one in rows]
+        if view.whole:
+            lines = [" ".join(line.split()[: view.length]) for line in lines]
+        whole, hay = set(lines), "\n".join(f" {line} " for line in lines)
+        made = student.generate(
+            [c.conversation for c in contexts], view.name, bench.index.views[view.name], beams=bench.size.beams
+        )
+        for tokens, ended in zip(made.tokens, made.ended, strict=True):
+            line = " ".join(map(str, tokens))
+            found += line in whole if ended else f" {line} " in hay
+            total += 1
+    return {"identifiers": total, "valid": found / total if total else 1.0}

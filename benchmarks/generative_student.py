@@ -1,0 +1,173 @@
+"""Trainings of the generative benchmark: to write, and to rank by each objective and teacher."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.generative_data import FOLDER, Collection, Size
+from benchmarks.mtrag_data import say
+from distillir.data import Context, Run
+from distillir.data.views import BODY, TITLE
+from distillir.errors import DataError
+from distillir.index.identifiers import IdentifierIndex
+from distillir.recipes.generative_fit import GenerativeLists, fit_generative
+from distillir.recipes.generative_lists import OwnLists, own_lists
+from distillir.recipes.generative_open import identifiers_of
+from distillir.recipes.generative_recipe import GenerativeStage
+from distillir.recipes.marks import context_facts, told_by
+from distillir.rendering import RenderSettings
+from distillir.search import GenerativeRetriever
+from distillir.students import GenerativeSettings, GenerativeStudent
+from distillir.teachers.packaged_llm import PACKAGED_LLMS, gguf_of
+from distillir.training import Tick, TrainSettings
+
+LEARN = GenerativeStage(objective={"likelihood": {}}, spans=2)
+GAP: dict[str, float | int | str | bool] = {"margin": 0.2, "step": 1 / 15, "gold_first": True, "relative": True}
+HARD: dict[str, float | int | str | bool] = {**GAP, "step": 0.0, "top_weight": 1.0, "by": "gold", "gold_first": False}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A second training: objective with its options, and the teacher whose scores it reads; "" = golds alone."""
+
+    objective: dict[str, dict[str, float | int | str | bool]]
+    teacher: str = "dense"
+
+    def stage(self, depth: int) -> GenerativeStage:
+        """With the likelihood beside, and one gold and four others a list, two lists a context."""
+        return GenerativeStage(
+            objective={**self.objective, "likelihood": {"weight": 0.5}},
+            draw={"uniform_band": {"n": 4, "first": 1, "last": depth}},
+            gold="one",
+            lists=2,
+        )
+
+
+def rows(size: Size) -> dict[str, Row]:
+    """Second trainings by name."""
+    chosen = {
+        "hard": Row({"rank_gap": HARD}, teacher=""),
+        "dgr": Row({"rank_gap": {**GAP, "by": "scores"}}),
+        "dgr_fused": Row({"rank_gap": {**GAP, "by": "scores"}}, teacher="fused"),
+    }
+    reads_scores = ("ranknet", "lambda_rank", "listnet")  # by scores, where an order is their default
+    return chosen | {name: Row({name: {"by": "scores"} if name in reads_scores else {}}) for name in size.objectives}
+
+
+def start_of(size: Size) -> GenerativeStudent:
+    """The language model as it comes."""
+    source = gguf_of(size.model) if size.model in PACKAGED_LLMS else Path(size.model)
+    settings = GenerativeSettings(RenderSettings(max_length=size.max_length), (TITLE, BODY))
+    return GenerativeStudent.from_pretrained(source, settings)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One collection under work.
+
+    Attributes:
+        collection, size: of the benchmark. index: identifiers of the corpus.
+    """
+
+    collection: Collection
+    size: Size
+    index: IdentifierIndex
+
+    @classmethod
+    def of(cls, collection: Collection, size: Size, student: GenerativeStudent) -> Bench:
+        """With identifiers, which are the same for every student."""
+        folder = FOLDER / f"{collection.name}-{student.reader.fingerprint()}"
+        return cls(collection, size, identifiers_of(student, collection.corpus, folder))
+
+    def retriever(self, student: GenerativeStudent, beams: int | None = None) -> GenerativeRetriever:
+        return GenerativeRetriever(
+            student, self.index, self.collection.corpus, beams=beams or self.size.beams, smoothing=self.size.smoothing
+        )
+
+    def learn(self, seed: int) -> GenerativeStudent:
+        """The first training."""
+        student, size = start_of(self.size), self.size
+        settings = TrainSettings(
+            epochs=1000, max_steps=size.learn_steps, batch_size=8, accumulate=2, lr=size.lr, warmup=0.1, seed=seed
+        )
+        say(f"{self.collection.name}, seed {seed}: learn to write, {len(self.collection.train):,} contexts")
+        fit_generative(
+            student, self.collection.train, self.collection.corpus, self.index, LEARN, settings, watch=told("write")
+        )
+        return student
+
+    def lists(self, student: GenerativeStudent) -> tuple[list[Context], OwnLists]:
+        """What a student finds for the first contexts, which the second training reads."""
+        contexts = self.collection.train[: self.size.lists]
+        facts = told_by(
+            student=student.fingerprint(),
+            contexts=[context_facts(c) for c in contexts],
+            search=[self.size.beams, self.size.smoothing, self.size.depth],
+            index=self.index.stamp,
+        )
+        folder = FOLDER / "own-lists" / facts[:16]
+        say(f"{self.collection.name}: own lists of {len(contexts):,} contexts")
+        return contexts, own_lists(self.retriever(student), contexts, folder, facts, depth=self.size.depth)
+
+    def rank(
+        self,
+        name: str,
+        row: Row,
+        learnt: GenerativeStudent,
+        contexts: Sequence[Context],
+        own: OwnLists,
+        labels: Mapping[str, Run],
+        seed: int,
+    ) -> GenerativeStudent | None:
+        """A copy of a student after a second training; None where its lists have nothing to learn from."""
+        student, size = copy.deepcopy(learnt), self.size
+        settings = TrainSettings(
+            epochs=1000, max_steps=size.rank_steps, batch_size=1, accumulate=8, lr=size.lr / 3, warmup=0.1, seed=seed
+        )
+        lists = GenerativeLists(own, labels.get(row.teacher, {}), "scores")
+        say(f"{self.collection.name}, seed {seed}: {name}")
+        corpus = self.collection.corpus
+        try:
+            fit_generative(
+                student, contexts, corpus, self.index, row.stage(size.depth), settings, lists=lists, watch=told(name)
+            )
+        except DataError as error:
+            say(f"  {error}")
+            return None
+        return student
+
+    def found(self, student: GenerativeStudent, batch: int = 8) -> Run:
+        """The first 100 passages of each test context."""
+        retriever, run = self.retriever(student), Run()
+        asked = self.collection.test
+        for first in range(0, len(asked), batch):
+            some = asked[first : first + batch]
+            hits = retriever.retrieve_batch([c.conversation for c in some], 100)
+            run |= {c.id: {hit.id: hit.score for hit in own} for c, own in zip(some, hits, strict=True)}
+        return run
+
+
+def held(own: OwnLists, contexts: Sequence[Context], bench: Bench) -> dict[str, float]:
+    """Of how many contexts the own list holds a gold, and how many passages it has."""
+    run = own.run(bench.collection.corpus)
+    gold = [any(d in run.get(c.id, {}) for d in c.relevant) for c in contexts]
+    return {
+        "gold_in_list": round(float(np.mean(gold)), 4),
+        "passages": round(float(np.mean([len(run.get(c.id, {})) for c in contexts])), 1),
+    }
+
+
+def told(name: str) -> Callable[[Tick], None]:
+    """A line every fifty steps."""
+
+    def watch(tick: Tick) -> None:
+        if tick.step % 50 == 0 or tick.step == tick.steps:
+            speed = f"{tick.steps_per_second:.2f} steps/s"
+            say(f"  {name}: step {tick.step} of {tick.steps}, loss {tick.loss:.4f}, {speed}")
+
+    return watch
