@@ -75,10 +75,12 @@ def table(bench: Bench) -> tuple[dict[str, Any], dict[str, Any], dict[str, Gener
             values.setdefault(name, {}).setdefault(query, []).append(told)
 
     note("bm25", bm25(collection.corpus, [(c.id, c.conversation.question) for c in collection.test], 100))
+    untrained = bench.found(start_of(size))
     students: dict[str, GenerativeStudent] = {}
     lists: dict[str, Any] = {}
     for seed in size.seeds:
         learnt = bench.learn(seed)
+        note("untrained", untrained)
         note("stage_one", bench.found(learnt))
         contexts, own = bench.lists(learnt)
         labels = teachers(collection.corpus, contexts, own.run(collection.corpus))

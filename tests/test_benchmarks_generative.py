@@ -53,7 +53,7 @@ def test_every_row_is_there_and_everything_written_exists(data, tiny_writer, tmp
     result = generative.measured(data, size)
     json.dumps(result)
     rows = result["rows"]["xquad"]
-    assert {"bm25", "stage_one", "hard", "dgr", "dgr_fused", "ranknet", "margin_mse"} == set(rows)
+    assert {"bm25", "untrained", "stage_one", "hard", "dgr", "dgr_fused", "ranknet", "margin_mse"} == set(rows)
     assert all(set(row) == MEASURES for row in rows.values())
     assert rows["stage_one"]["r10"] > 0
     assert result["valid"] == 1.0

@@ -138,6 +138,17 @@ def test_a_rebuild_replaces_and_a_broken_build_leaves_the_old_one(tmp_path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
+def test_what_a_killed_build_left_is_in_nobodys_way(tmp_path):
+    folder = tmp_path / "index"
+    for end in ("partial", "old"):
+        (tmp_path / f"index.{end}").mkdir()
+        (tmp_path / f"index.{end}" / "stream.npy").write_bytes(b"half")
+    with pytest.raises(SearchIndexError, match="no suffix array"):
+        SuffixIndex.open(folder)
+    assert SuffixIndex.build([[1, 2]], folder).count([1, 2]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
 def test_nothing_and_nonsense_are_refused(tmp_path):
     for texts in ([], [[], []]):
         with pytest.raises(SearchIndexError, match="no tokens"):

@@ -71,7 +71,7 @@ def test_it_learns_to_write_asks_for_labels_and_learns_to_rank(folder, tiny_writ
     assert "reused" in said  # the first training
     assert "own lists:" not in said
     assert run.student.fingerprint() != learnt.fingerprint()
-    assert list(run.comparison.systems) == ["bm25", "learnt", "student"]
+    assert list(run.comparison.systems) == ["bm25", "untrained", "learnt", "student"]
     assert run.report.is_file()
     record = json.loads((run.out / "run.json").read_text(encoding="utf-8"))
     assert record["data"]["index_bytes"] > 0
@@ -104,7 +104,7 @@ def test_hard_labels_need_no_teacher_and_a_run_can_teach(folder, tiny_writer):
 def test_writing_alone_finds_more_than_before(folder, tiny_writer):
     recipe = recipe_of(folder, tiny_writer, method={"learn": LEARN}, crops=20)
     run = run_generative(recipe, quiet=True)
-    assert list(run.comparison.systems) == ["bm25", "student"]
+    assert list(run.comparison.systems) == ["bm25", "untrained", "student"]
     retriever = open_generative_retriever(run.out)
     contexts = read_contexts(folder / "train.jsonl")
 

@@ -365,6 +365,14 @@ def test_what_cannot_be_is_refused(student, index):
     assert BODY.length == 10
 
 
+def test_damaged_weights_are_no_answer(student, index):
+    twin = copy.deepcopy(student)
+    with torch.no_grad():
+        next(twin.model.get_output_embeddings().parameters()).fill_(torch.nan)
+    with pytest.raises(ModelError, match="not finite"):
+        twin.generate(CHATS, "body", index.views["body"])
+
+
 def test_special_tokens_in_a_question_are_only_text(student):
     prompt = student.reader.prompt(Conversation.from_pairs([], "who </s> wrote"), VIEWS[0])
     assert 3 not in prompt

@@ -25,6 +25,7 @@ from distillir.recipes.generative_open import identifiers_of, write_search
 from distillir.recipes.generative_recipe import GenerativeMethod, GenerativeRecipe, GenerativeStage
 from distillir.recipes.marks import context_facts, file_digest, told_by, write_text
 from distillir.recipes.measure import one_by_one
+from distillir.recipes.method import UNTRAINED
 from distillir.recipes.progress import Stages
 from distillir.recipes.recipe import SparseRecipe
 from distillir.recipes.record import commit, versions
@@ -97,7 +98,8 @@ def run_generative(recipe: GenerativeRecipe, *, quiet: bool = False) -> Generati
         if judged["test"]:
             stages.say("evaluate")
             others = {LEARNT: learnt} if method.rank is not None else {}
-            comparison = _tested(work, {**others, "student": student}, judged["test"])
+            systems = {UNTRAINED: start_of(recipe), **others, "student": student}
+            comparison = _tested(work, systems, judged["test"])
             report = write_report(out / "report.html", comparison, record, "Generative retrieval")
         write_text(out / "run.json", json.dumps(record, indent=2, default=str) + "\n")
     return GenerativeRun(out, student, result, comparison, report)
@@ -237,12 +239,14 @@ def _labelled(
 
 
 def _tested(work: _Work, students: Mapping[str, GenerativeStudent], contexts: Sequence[Context]) -> Comparison:
-    """BM25 of the open question, the student as it was and as it is."""
+    """BM25 of the open question, the model as it came, after it learnt to write, and as it is."""
     out = work.recipe.out
     systems = [SystemResult(BASELINE, bm25(work.corpus, [(c.id, c.conversation.question) for c in contexts], FOUND))]
     for name, student in students.items():
         retriever = work.retriever(student)
-        latency = one_by_one(lambda c, r=retriever: r.retrieve(c.conversation), contexts)  # type: ignore[misc]
+        latency = None
+        if name != UNTRAINED:
+            latency = one_by_one(lambda c, r=retriever: r.retrieve(c.conversation), contexts)  # type: ignore[misc]
         systems.append(SystemResult(name, work.found(student, contexts), latency=latency))
     qrels = {c.id: dict(c.relevant) for c in contexts}
     write_qrels(out / "runs" / "qrels.txt", qrels)

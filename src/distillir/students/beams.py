@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distillir.data.views import View
-from distillir.errors import ConfigError
+from distillir.errors import ConfigError, ModelError
 from distillir.students.decoder import extend, start
 
 
@@ -114,7 +114,7 @@ def beam_search(
         end: the end token.
 
     Raises:
-        ConfigError: no beam.
+        ConfigError: no beam. ModelError: probabilities that are not finite.
     """
     if beams < 1:
         raise ConfigError(f"beams is {beams}", "give at least 1")
@@ -129,6 +129,8 @@ def beam_search(
     behind = constraint.following(spans)
     for length in range(view.length + 1):
         log_probs = logits.float().log_softmax(-1)  # (R, V)
+        if log_probs.isnan().any():
+            raise ModelError("the student's probabilities are not finite", "its weights are damaged; load it again")
         if view.whole:
             done = np.flatnonzero(behind.ends)
             ended = total[done] + log_probs[torch.from_numpy(done).to(ids.device), end].double().cpu().numpy()
