@@ -396,6 +396,29 @@ def test_the_reranking_recipe_runs(here):
     assert run(block("python", "reranking.md", "load_reranker"))["scores"].shape == (2,)
 
 
+def test_the_generative_recipe_of_the_page_learns_and_is_searched(here, tiny_writer, capsys):
+    from distillir.recipes import GenerativeRecipe, read_generative_recipe, run_generative
+    from distillir.recipes.generative_recipe import generative_preset
+
+    shown = yaml.safe_load(block("yaml", "generative.md", "student: generative"))
+    GenerativeRecipe.model_validate(shown).check()
+    text = (DOCS / "generative.md").read_text(encoding="utf-8")
+    table = text.split("| method | what it learns |")[1].split("\n\n")[0]
+    names = re.findall(r"^\| `(\w+)`", table, flags=re.M)
+    assert sorted(names) == ["dgr", "hard", "learn", "rank_gap"]
+    assert all(generative_preset(name).learn.writes for name in names)
+    small = {"model": str(tiny_writer), "corpus": "animals.jsonl", "crops": 0, "max_length": 32, "test": None}
+    small |= {"method": "learn", "training": {"max_steps": 2, "lr": 0.01}, "smoothing": 0.1}
+    (here / "dgr.yaml").write_text(yaml.safe_dump(shown | small), encoding="utf-8")
+    run_generative(read_generative_recipe("dgr.yaml"), quiet=True)
+    hits = run(block("python", "generative.md", "open_generative_retriever"))["retriever"].retrieve(
+        [{"role": "user", "content": "where does the tiger live"}], k=3
+    )
+    assert hits
+    written = run(block("python", "generative.md", "IdentifierProcessor"))["written"]
+    assert written.shape[0] == 1
+
+
 def test_the_method_is_one():
     from distillir.recipes import Method, presets
     from distillir.recipes.assemble import OBJECTIVES, OF_SHARES, PENALTIES, check_method

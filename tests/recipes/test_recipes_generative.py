@@ -11,7 +11,17 @@ from distillir.cli.app import app
 from distillir.data import read_contexts, read_run, write_run
 from distillir.errors import ConfigError, DataError, LabelError, SearchIndexError
 from distillir.labels import Label, LabelRequest, LabelStore
-from distillir.recipes import GenerativeRecipe, open_any, read_generative_recipe, run_generative
+from distillir.recipes import (
+    GenerativeRecipe,
+    Method,
+    RerankRecipe,
+    ResponseRecipe,
+    open_any,
+    read_generative_recipe,
+    run_generative,
+)
+from distillir.recipes.assemble import check_method
+from distillir.recipes.dense_recipe import check_dense_method
 from distillir.recipes.generative import start_of
 from distillir.recipes.generative_lists import _read, own_lists
 from distillir.recipes.generative_open import index_for, open_generative_retriever
@@ -186,11 +196,29 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(folder, tiny_writ
     refused("reads lists", method={"learn": RANK})
     refused("reads no list", method={"learn": LEARN, "rank": LEARN})
     refused("and labels are order", method={"learn": LEARN, "rank": {"objective": {"kld": {}}}})
+    vectors = {"objective": {"likelihood": {}, "representation_mse": {}}}
+    refused("reads vectors", method={"learn": vectors})
     refused("rank_to_score", method={"learn": LEARN, "rank_to_score": "nothing"})
     refused("nothing to learn from", train=None, dev=None, test=None)
     refused("no preset", method="unheard")
     assert not (folder / "run").exists()
     assert generative_preset("hard").rank.build_objective().reads_targets == {"gold"}
+
+
+def test_other_students_write_nothing(folder):
+    told = {"likelihood": {}}
+    with pytest.raises(ConfigError, match="this one writes nothing"):
+        check_method(Method(objective=told))
+    with pytest.raises(ConfigError, match="this one writes nothing"):
+        check_dense_method(Method(objective=told))
+    for recipe in (
+        RerankRecipe(student="reranker", out="o", corpus="c", train="t", method={"stages": [{"objective": told}]}),
+        ResponseRecipe(
+            student="response", out="o", responses="r", train="t", dev="d", method={"objective": told, "responders": []}
+        ),
+    ):
+        with pytest.raises(ConfigError, match="this one writes nothing"):
+            recipe.check()
 
 
 def test_documents_without_titles_have_no_title_view(folder, tiny_writer):

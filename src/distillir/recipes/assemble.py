@@ -45,11 +45,25 @@ def check_method(method: Method) -> None:
     build_control(method)
     check_gold_policy(method.gold, method.pseudo_gold)
     for _, objective in parts:
+        check_writes_nothing(objective)
         if method.pool == WHOLE and (objective.reads_output | objective.reads_targets) & OF_CANDIDATES:
             raise ConfigError(
                 f"objective {objective.name!r} reads a list of candidates, and pool 'collection' draws none",
                 f"use {COLLECTION_KLD.name} or representation_mse, or pool 'teacher_ranks'",
             )
+
+
+def check_writes_nothing(objective: Objective) -> None:
+    """Refuse what only a generative student can be trained by.
+
+    Raises:
+        ConfigError: the objective reads the likelihood of what a student writes.
+    """
+    if "token_loss" in objective.reads_output:
+        raise ConfigError(
+            f"objective {objective.name!r} reads what a student writes, and this one writes nothing",
+            "choose another objective, or `student: generative`",
+        )
 
 
 def build_objective(method: Method, documents: SparseVectors) -> Objective:

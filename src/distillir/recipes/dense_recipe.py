@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from distillir.errors import ConfigError
-from distillir.recipes.assemble import build_draw
+from distillir.recipes.assemble import build_draw, check_writes_nothing
 from distillir.recipes.dense_fit import build_dense_objective
 from distillir.recipes.method import Method
 from distillir.recipes.recipe import SparseRecipe, options_in, recipe_of
@@ -103,7 +103,7 @@ def check_dense_method(method: Method) -> None:
         raise ConfigError(f"score_rule: {method.score_rule!r} is of sparse students", "leave it out")
     if method.fusion != "linear":
         raise ConfigError(f"fusion: {method.fusion!r} is of sparse students", "leave it out")
-    build_dense_objective(method)
+    check_writes_nothing(build_dense_objective(method))
     build_draw(method)
     check_gold_policy(method.gold, method.pseudo_gold)
 

@@ -137,6 +137,11 @@ class GenerativeRecipe(Strict):
                 continue
             self.train_settings(stage)
             stage.build_draw()
+            if lacking := sorted(stage.build_objective().reads_output - {"scores", "token_loss"}):
+                raise ConfigError(
+                    f"objective {', '.join(stage.objective)} reads {', '.join(lacking)}: this student has none",
+                    "choose another objective",
+                )
             if missing := sorted(stage.build_objective().reads_targets - given):
                 raise ConfigError(
                     f"objective {', '.join(stage.objective)} reads {', '.join(missing)}, and labels are {method.kind}",

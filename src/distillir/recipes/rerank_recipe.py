@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from distillir.errors import ConfigError
 from distillir.objectives import OBJECTIVES, RANK_TO_SCORE, WeightedSum
 from distillir.objectives.contract import Objective
-from distillir.recipes.assemble import build_draw, objective_terms, typed
+from distillir.recipes.assemble import build_draw, check_writes_nothing, objective_terms, typed
 from distillir.recipes.method import Method, Number, Strict, explain, is_path
 from distillir.recipes.recipe import options_in, recipe_of
 from distillir.recipes.yaml_file import read_yaml
@@ -131,6 +131,7 @@ class RerankRecipe(Strict):
         for stage in method.stages:
             self.train_settings(stage)
             stage.build_draw()
+            check_writes_nothing(stage.build_objective())
             if missing := sorted(stage.build_objective().reads_targets - given):
                 raise ConfigError(
                     f"objective {', '.join(stage.objective)} reads {', '.join(missing)}, and labels are {method.kind}",

@@ -13,7 +13,7 @@ from distillir.data import ResponseRules, read_words
 from distillir.errors import ConfigError
 from distillir.objectives import OBJECTIVES, WeightedSum
 from distillir.objectives.contract import Objective
-from distillir.recipes.assemble import objective_terms, typed
+from distillir.recipes.assemble import check_writes_nothing, objective_terms, typed
 from distillir.recipes.method import Number, Strict, explain, is_path
 from distillir.recipes.recipe import options_in, recipe_of
 from distillir.recipes.yaml_file import read_yaml
@@ -112,6 +112,7 @@ class ResponseRecipe(Strict):
         self.rules()
         method = self.chosen_method()
         objective = method.build_objective()
+        check_writes_nothing(objective)
         if missing := sorted(objective.reads_targets - GIVEN):
             raise ConfigError(f"objective reads {', '.join(missing)}, which responses have not", "choose another one")
         if method.taught and not method.teacher:
