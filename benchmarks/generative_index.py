@@ -52,7 +52,17 @@ def texts(tokens: int, seed: int = 5) -> NDArray[np.int64]:
     target = rng.integers(0, (tokens - phrase) // phrase, copies) * phrase
     step = np.arange(phrase)
     made[(target[:, None] + step).ravel()] = made[(source[:, None] + step).ravel()]
+    for number, words in enumerate(set_phrases()):
+        often = max(1, tokens // (2000 << number))
+        at = rng.integers(0, (tokens - phrase) // phrase, often) * phrase
+        made[(at[:, None] + np.arange(len(words))).ravel()] = np.tile(words, often)
     return made[: tokens // TEXT * TEXT].reshape(-1, TEXT).astype(np.int64)
+
+
+def set_phrases() -> NDArray[np.int64]:
+    """(8, 12) phrases that every text may hold, each half as often as the one before; one in 2,000 tokens begins the
+    first."""
+    return np.random.default_rng(9).integers(1000, VOCABULARY, (8, 12))
 
 
 def costs(sizes: Sequence[int]) -> dict[str, Any]:
@@ -75,9 +85,9 @@ def costs(sizes: Sequence[int]) -> dict[str, Any]:
 
 
 def latencies(index: SuffixIndex, samples: int = 60) -> dict[str, Any]:
-    """Microseconds of the next-token set of one prefix: by its length, and past length 2 by how often it occurs."""
+    """Microseconds of the next-token set of one prefix: by its length, and of set phrases by how often they occur."""
     rng = np.random.default_rng(1)
-    by_length, by_size = {}, dict[int, list[tuple[float, int]]]()
+    by_length = {}
     for length in LENGTHS:
         spent, sizes = [], []
         for i in rng.integers(0, index.texts, samples):
@@ -85,25 +95,37 @@ def latencies(index: SuffixIndex, samples: int = 60) -> dict[str, Any]:
             first = int(rng.integers(0, max(1, len(text) - length)))
             spans = index.find(text[first : first + length].tolist())
             started = time.perf_counter()
-            behind = index.following(spans)
+            index.following(spans)
             spent.append(1e6 * (time.perf_counter() - started))
             sizes.append(int(spans.counts[0]))
-            if length > 2:
-                by_size.setdefault(int(np.log10(sizes[-1])), []).append((spent[-1], len(behind.tokens)))
         by_length[str(length)] = {
             "us_median": round(float(np.median(spent)), 1),
             "us_p95": round(float(np.quantile(spent, 0.95)), 1),
             "occurrences_median": int(np.median(sizes)),
         }
-    sizes_told = {
-        f"10^{power}": {
-            "us_median": round(float(np.median([us for us, _ in found])), 1),
-            "next_tokens_median": int(np.median([tokens for _, tokens in found])),
-            "prefixes": len(found),
-        }
-        for power, found in sorted(by_size.items())
-    }
-    return {"next_us_by_length": by_length, "next_us_by_occurrences": sizes_told}
+    return {"next_us_by_length": by_length, "next_us_by_occurrences": by_occurrences(index)}
+
+
+def by_occurrences(index: SuffixIndex, repetitions: int = 20) -> list[dict[str, Any]]:
+    """Inside a set phrase one token follows, however often it stands; behind it, anything may."""
+    told = []
+    for words in set_phrases():
+        for length, where in ((6, "inside"), (12, "behind")):
+            spans = index.find(words[:length].tolist())
+            spent = []
+            for _ in range(repetitions):
+                started = time.perf_counter()
+                behind = index.following(spans)
+                spent.append(1e6 * (time.perf_counter() - started))
+            told.append(
+                {
+                    "where": where,
+                    "occurrences": int(spans.counts[0]),
+                    "next_tokens": len(behind.tokens),
+                    "us_median": round(float(np.median(spent)), 1),
+                }
+            )
+    return told
 
 
 def search_costs(bench: Bench, student: GenerativeStudent, contexts: Sequence[Context]) -> dict[str, Any]:
