@@ -91,9 +91,9 @@ def table(bench: Bench) -> tuple[dict[str, Any], dict[str, Any], dict[str, Gener
         for name, row in rows(size).items():
             made = bench.rank(name, row, learnt, contexts, own, labels, seed)
             if made is not None:
-                note(name, bench.found(made))
+                note(name, made[0])
                 if name == "dgr":
-                    students.setdefault(name, made)
+                    students.setdefault(name, made[1])
     complete = {name: found for name, found in values.items() if name == "bm25" or _seeds(found) == len(size.seeds)}
     means = {name: {q: np.mean(told, axis=0) for q, told in found.items()} for name, found in complete.items()}
     group = {c.id: c.group for c in collection.test}

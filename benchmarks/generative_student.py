@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,11 @@ from distillir.recipes.generative_fit import GenerativeLists, fit_generative
 from distillir.recipes.generative_lists import OwnLists, own_lists
 from distillir.recipes.generative_open import identifiers_of
 from distillir.recipes.generative_recipe import GenerativeStage
-from distillir.recipes.marks import context_facts, told_by
+from distillir.recipes.marks import context_facts, told_by, write_text
 from distillir.rendering import RenderSettings
 from distillir.search import GenerativeRetriever
 from distillir.students import GenerativeSettings, GenerativeStudent
+from distillir.students.student_folder import is_student
 from distillir.teachers.packaged_llm import PACKAGED_LLMS, gguf_of
 from distillir.training import Tick, TrainSettings
 
@@ -90,27 +92,33 @@ class Bench:
         )
 
     def learn(self, seed: int) -> GenerativeStudent:
-        """The first training."""
-        student, size = start_of(self.size), self.size
+        """The first training; a student that was trained of exactly this before is opened again."""
+        size = self.size
         settings = TrainSettings(
-            epochs=1000, max_steps=size.learn_steps, batch_size=8, accumulate=2, lr=size.lr, warmup=0.1, seed=seed
+            epochs=1000, max_steps=size.learn_steps, batch_size=16, lr=size.lr, warmup=0.1, seed=seed
         )
+        folder = FOLDER / "students" / self.told(settings, LEARN)
+        if is_student(folder):
+            return GenerativeStudent.from_pretrained(folder)
+        student = start_of(size)
         say(f"{self.collection.name}, seed {seed}: learn to write, {len(self.collection.train):,} contexts")
         fit_generative(
             student, self.collection.train, self.collection.corpus, self.index, LEARN, settings, watch=told("write")
         )
+        student.save(folder)
         return student
+
+    def told(self, *facts: object) -> str:
+        """Name of what was made of the collection and some facts."""
+        contexts = [context_facts(c) for c in self.collection.train]
+        size = [self.size.model, self.size.max_length, self.size.beams, self.size.smoothing, self.size.depth]
+        return told_by(name=self.collection.name, contexts=contexts, size=size, facts=[str(one) for one in facts])[:16]
 
     def lists(self, student: GenerativeStudent) -> tuple[list[Context], OwnLists]:
         """What a student finds for the first contexts, which the second training reads."""
         contexts = self.collection.train[: self.size.lists]
-        facts = told_by(
-            student=student.fingerprint(),
-            contexts=[context_facts(c) for c in contexts],
-            search=[self.size.beams, self.size.smoothing, self.size.depth],
-            index=self.index.stamp,
-        )
-        folder = FOLDER / "own-lists" / facts[:16]
+        facts = self.told(student.fingerprint(), len(contexts), self.index.stamp)
+        folder = FOLDER / "own-lists" / facts
         say(f"{self.collection.name}: own lists of {len(contexts):,} contexts")
         return contexts, own_lists(self.retriever(student), contexts, folder, facts, depth=self.size.depth)
 
@@ -123,23 +131,32 @@ class Bench:
         own: OwnLists,
         labels: Mapping[str, Run],
         seed: int,
-    ) -> GenerativeStudent | None:
-        """A copy of a student after a second training; None where its lists have nothing to learn from."""
-        student, size = copy.deepcopy(learnt), self.size
+    ) -> tuple[Run, GenerativeStudent] | None:
+        """What a copy of a student finds after a second training, and the copy; None where nothing is to be learnt.
+
+        What was found before is read again; the student is trained again only for `dgr`, whose search is timed.
+        """
+        size, stage = self.size, row.stage(self.size.depth)
         settings = TrainSettings(
-            epochs=1000, max_steps=size.rank_steps, batch_size=1, accumulate=8, lr=size.lr / 3, warmup=0.1, seed=seed
+            epochs=1000, max_steps=size.rank_steps, batch_size=8, lr=size.lr / 3, warmup=0.1, seed=seed
         )
+        path = (
+            FOLDER / "found" / f"{self.told(stage, row, settings, learnt.fingerprint(), len(contexts), size.test)}.json"
+        )
+        if path.is_file() and name != "dgr":
+            return json.loads(path.read_text()), learnt
+        student = copy.deepcopy(learnt)
         lists = GenerativeLists(own, labels.get(row.teacher, {}), "scores")
         say(f"{self.collection.name}, seed {seed}: {name}")
         corpus = self.collection.corpus
         try:
-            fit_generative(
-                student, contexts, corpus, self.index, row.stage(size.depth), settings, lists=lists, watch=told(name)
-            )
+            fit_generative(student, contexts, corpus, self.index, stage, settings, lists=lists, watch=told(name))
         except DataError as error:
             say(f"  {error}")
             return None
-        return student
+        found = self.found(student)
+        write_text(path, json.dumps(found))
+        return found, student
 
     def found(self, student: GenerativeStudent, batch: int = 8) -> Run:
         """The first 100 passages of each test context."""
