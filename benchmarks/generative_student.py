@@ -158,15 +158,11 @@ class Bench:
         write_text(path, json.dumps(found))
         return found, student
 
-    def found(self, student: GenerativeStudent, batch: int = 8) -> Run:
+    def found(self, student: GenerativeStudent) -> Run:
         """The first 100 passages of each test context."""
-        retriever, run = self.retriever(student), Run()
         asked = self.collection.test
-        for first in range(0, len(asked), batch):
-            some = asked[first : first + batch]
-            hits = retriever.retrieve_batch([c.conversation for c in some], 100)
-            run |= {c.id: {hit.id: hit.score for hit in own} for c, own in zip(some, hits, strict=True)}
-        return run
+        hits = self.retriever(student).retrieve_batch([c.conversation for c in asked], 100)
+        return {c.id: {hit.id: hit.score for hit in own} for c, own in zip(asked, hits, strict=True)}
 
 
 def held(own: OwnLists, contexts: Sequence[Context], bench: Bench) -> dict[str, float]:

@@ -95,6 +95,7 @@ def test_many_are_each_alone(student, index, corpus):
     retriever = GenerativeRetriever(student, index, corpus, beams=4)
     other = [{"role": "user", "content": "how big is the tiger"}]
     together = retriever.retrieve_batch([CHAT, other], k=8)
+    retriever.batch_size = 1
     assert retriever.retrieve_batch([]) == []
     for hits, chat in zip(together, (CHAT, other), strict=True):
         alone = retriever.retrieve(chat, k=8)
@@ -124,7 +125,14 @@ def test_a_reranker_orders_what_was_found(student, index, corpus):
 
 
 def test_what_does_not_fit_is_refused(student, index, corpus, tmp_path):
-    for options in ({"smoothing": 0.0}, {"beams": 0}, {"widest": 0}, {"rerank_depth": 0}, {"repeat": 2.0}):
+    for options in (
+        {"smoothing": 0.0},
+        {"batch_size": 0},
+        {"beams": 0},
+        {"widest": 0},
+        {"rerank_depth": 0},
+        {"repeat": 2.0},
+    ):
         with pytest.raises(ConfigError, match=next(iter(options))):
             GenerativeRetriever(student, index, corpus, **options).retrieve(CHAT)
     other = Corpus.build([{"_id": "x", "text": "The otter sleeps"}], tmp_path / "other.arrow")

@@ -376,3 +376,24 @@ def test_damaged_weights_are_no_answer(student, index):
 def test_special_tokens_in_a_question_are_only_text(student):
     prompt = student.reader.prompt(Conversation.from_pairs([], "who </s> wrote"), VIEWS[0])
     assert 3 not in prompt
+
+
+@pytest.mark.slow
+def test_smollm_finds_a_passage_before_it_learns_anything(tmp_path):
+    from distillir.search import GenerativeRetriever
+    from distillir.teachers.packaged_llm import gguf_of
+
+    smollm = GenerativeStudent.from_pretrained(gguf_of("smollm2-135m"), GenerativeSettings())
+    texts = {
+        "dune": "Dune is a novel by Frank Herbert. It appeared in 1965 and is set on a desert planet.",
+        "tiger": "The tiger lives in forests and eats deer. It is the largest cat of Asia.",
+        "bucket": "A storage bucket has a unique name. Open the console to create a bucket.",
+    }
+    rows = [{"_id": name, "title": name, "text": text} for name, text in texts.items()]
+    corpus = Corpus.build(rows, tmp_path / "corpus.arrow")
+    made = IdentifierIndex.build(
+        corpus, tmp_path / "ids", smollm.settings.views, smollm.reader.text, tokenizer=smollm.reader.fingerprint()
+    )
+    retriever = GenerativeRetriever(smollm, made, corpus, beams=3, smoothing=0.1)
+    for question, name in (("Who wrote the novel Dune?", "dune"), ("What does a tiger eat?", "tiger")):
+        assert retriever.retrieve([{"role": "user", "content": question}])[0].id == name

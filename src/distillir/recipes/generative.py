@@ -127,13 +127,9 @@ class _Work:
             student, self.index, self.corpus, beams=self.recipe.beams, smoothing=self.recipe.smoothing
         )
 
-    def found(self, student: GenerativeStudent, contexts: Sequence[Context], batch: int = 8) -> Run:
-        retriever, run = self.retriever(student), Run()
-        for first in range(0, len(contexts), batch):
-            some = contexts[first : first + batch]
-            hits = retriever.retrieve_batch([c.conversation for c in some], FOUND)
-            run |= {c.id: {hit.id: hit.score for hit in own} for c, own in zip(some, hits, strict=True)}
-        return run
+    def found(self, student: GenerativeStudent, contexts: Sequence[Context]) -> Run:
+        hits = self.retriever(student).retrieve_batch([c.conversation for c in contexts], FOUND)
+        return {c.id: {hit.id: hit.score for hit in own} for c, own in zip(contexts, hits, strict=True)}
 
     def figure(self, student: GenerativeStudent) -> float:
         """R@5 on dev."""

@@ -44,6 +44,7 @@ class GenerativeRetriever:
         repeat: see `index.coverage`.
         widest: occurrences above which a key is left out: it says little, and would be looked up long.
         smoothing: see `students.key_weights.key_prior`; smaller where there are few passages.
+        batch_size: conversations written for together, each with its beams.
         reranker, rerank_depth: see `Retriever`.
 
     Raises:
@@ -62,11 +63,12 @@ class GenerativeRetriever:
         repeat: float = REPEAT,
         widest: int = WIDEST,
         smoothing: float = 5.0,
+        batch_size: int = 8,
         reranker: PairScorer | str | Path | None = None,
         rerank_depth: int = DEPTH,
     ) -> None:
         check_fit(student, index, corpus)
-        for name, value in (("beams", beams), ("widest", widest)):
+        for name, value in (("beams", beams), ("widest", widest), ("batch_size", batch_size)):
             if value < 1:
                 raise ConfigError(f"{name} is {value}", "give at least 1")
         if not smoothing > 0:
@@ -78,6 +80,7 @@ class GenerativeRetriever:
         self.repeat = repeat
         self.widest = widest
         self.smoothing = smoothing
+        self.batch_size = batch_size
         check_depth(rerank_depth)
         self.reranker = reranker_of(reranker)
         self.rerank_depth = rerank_depth
@@ -97,7 +100,7 @@ class GenerativeRetriever:
         return self.retrieve_batch([messages], k)[0]
 
     def retrieve_batch(self, many: Sequence[Messages | Conversation], k: int = 10) -> list[list[Hit]]:
-        """`retrieve` for many conversations, written together."""
+        """`retrieve` for many conversations, some written for together."""
         if not many:
             return []
         chats = [m if isinstance(m, Conversation) else Conversation.from_messages(m) for m in many]
@@ -111,6 +114,12 @@ class GenerativeRetriever:
         Raises:
             ConversationError: a blank question.
         """
+        made = []
+        for first in range(0, len(conversations), self.batch_size):
+            made += self._score(conversations[first : first + self.batch_size])
+        return made
+
+    def _score(self, conversations: Sequence[Conversation]) -> list[Scored]:
         import torch
 
         from distillir.students.key_weights import key_prior, key_weights
