@@ -109,6 +109,34 @@ def test_hard_labels_need_no_teacher_and_a_run_can_teach(folder, tiny_writer):
     made = run_generative(other, quiet=True)
     assert made.comparison is None
     assert made.training.steps == 2
+    with pytest.raises(LabelError, match=r"absent\.trec, whose order is to teach, is not there.*distillir rerank"):
+        run_generative(other.model_copy(update={"teacher_run": folder / "absent.trec"}), quiet=True)
+
+
+def test_questions_that_a_model_wrote_are_a_view_and_are_learnt_from(folder, tiny_writer):
+    recipe = recipe_of(
+        folder,
+        tiny_writer,
+        method={"learn": SHORT},
+        questions="synthetic",
+        views=["body", "question"],
+        train=None,
+        test=None,
+    )
+    with pytest.raises(LabelError, match="no questions by 'synthetic'"):
+        run_generative(recipe, quiet=True)
+    with LabelStore(folder / "run" / "labels.sqlite") as store:
+        for name in ("otter-food", "tiger-home"):
+            value = {"messages": [{"role": "user", "content": f"what is known of the {name.split('-')[0]}"}]}
+            request = LabelRequest("synthetic/questions", "model", "v1", {"document": name}, context_id=name)
+            store.put(request, Label("conversation", value, json.dumps(value)))
+    run = run_generative(recipe, quiet=True)
+    index = open_generative_retriever(run.out).index
+    assert index.views["question"].ngrams.texts == 2
+    names = [json.loads(line)["_id"] for line in (folder / "corpus.jsonl").read_text().splitlines()]
+    assert [len(index.texts("question", i)) for i in range(len(names))] == [
+        name in ("otter-food", "tiger-home") for name in names
+    ]
 
 
 def test_writing_alone_finds_more_than_before(folder, tiny_writer):

@@ -379,21 +379,19 @@ def test_special_tokens_in_a_question_are_only_text(student):
 
 
 @pytest.mark.slow
-def test_smollm_finds_a_passage_before_it_learns_anything(tmp_path):
-    from distillir.search import GenerativeRetriever
+def test_smollm_writes_the_right_title_before_it_learns_anything(tmp_path):
     from distillir.teachers.packaged_llm import gguf_of
 
     smollm = GenerativeStudent.from_pretrained(gguf_of("smollm2-135m"), GenerativeSettings())
-    texts = {
-        "dune": "Dune is a novel by Frank Herbert. It appeared in 1965 and is set on a desert planet.",
-        "tiger": "The tiger lives in forests and eats deer. It is the largest cat of Asia.",
-        "bucket": "A storage bucket has a unique name. Open the console to create a bucket.",
-    }
-    rows = [{"_id": name, "title": name, "text": text} for name, text in texts.items()]
-    corpus = Corpus.build(rows, tmp_path / "corpus.arrow")
+    titles = ("The novel Dune", "The tiger of Asia", "Storage buckets")
+    corpus = Corpus.build([{"_id": t, "title": t, "text": "Nothing."} for t in titles], tmp_path / "corpus.arrow")
     made = IdentifierIndex.build(
         corpus, tmp_path / "ids", smollm.settings.views, smollm.reader.text, tokenizer=smollm.reader.fingerprint()
     )
-    retriever = GenerativeRetriever(smollm, made, corpus, beams=3, smoothing=0.1)
-    for question, name in (("Who wrote the novel Dune?", "dune"), ("What does a tiger eat?", "tiger")):
-        assert retriever.retrieve([{"role": "user", "content": question}])[0].id == name
+    asked = ("Who wrote the novel Dune?", "What does the tiger of Asia eat?", "How do I delete storage buckets?")
+    chats = [Conversation.from_pairs([], text) for text in asked]
+    found = smollm.generate(chats, "title", made.views["title"], beams=3)
+    for q, title in enumerate(titles):
+        own = np.flatnonzero(found.query == q)
+        best = own[np.argmax(found.log_probs[own])]
+        assert smollm.tokenizer.decode(list(found.tokens[best])).strip() == title

@@ -158,7 +158,8 @@ class _Work:
             student=start.describe(),
             start=start.fingerprint(),
             dev=[context_facts(c) for c in self.dev],
-            said=None if lists is None else [sorted((q, sorted(d.items())) for q, d in lists.said.items()), lists.rule],
+            method=None if lists is None else self.recipe.chosen_method().model_dump(),
+            said=None if lists is None else sorted((q, sorted(d.items())) for q, d in lists.said.items()),
         )
 
         def fit(checkpoints: Path) -> tuple[GenerativeStudent, TrainResult]:

@@ -62,9 +62,11 @@ def teacher_lists(
         cure: what to do where the store has none.
 
     Raises:
-        LabelError: the store has none.
+        LabelError: the store has none, or there is no such run.
     """
     if run is not None:
+        if not run.is_file():
+            raise LabelError(f"{run}, whose order is to teach, is not there", cure)
         found = read_run(run)
         return run_labels(found) if kind == "order" else found
     values = store.values(teacher, kind)
