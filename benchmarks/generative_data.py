@@ -14,6 +14,7 @@ from distillir.data import Context, Corpus, Run, cropped_sentences, load_mtrag, 
 from distillir.data.conversations import HUMAN
 from distillir.recipes.systems import bm25
 from distillir.students import DenseSettings, DenseStudent, resolve
+from distillir.students.device import fastest_device
 
 FOLDER = BUILD / "generative"
 SPLIT = (0.6, 0.1)  # of XQuAD's questions: train, dev; the rest is test
@@ -132,7 +133,7 @@ def teachers(corpus: Corpus, contexts: Sequence[Context], lists: Run) -> dict[st
     collections.
     """
     model = resolve("all-minilm-l6-v2")
-    encoder = DenseStudent.from_pretrained(model, DenseSettings.of(model, gate=False))
+    encoder = DenseStudent.from_pretrained(model, DenseSettings.of(model, gate=False)).to(fastest_device())
     asked = [c for c in contexts if lists.get(c.id)]
     alone = [c.rewrites.get(HUMAN, c.conversation.question) for c in asked]
     queries = encoder.encode_queries([Conversation.from_pairs([], text) for text in alone])

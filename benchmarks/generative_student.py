@@ -24,6 +24,7 @@ from distillir.recipes.marks import context_facts, told_by, write_text
 from distillir.rendering import RenderSettings
 from distillir.search import GenerativeRetriever
 from distillir.students import GenerativeSettings, GenerativeStudent
+from distillir.students.device import fastest_device
 from distillir.students.student_folder import is_student
 from distillir.teachers.packaged_llm import PACKAGED_LLMS, gguf_of
 from distillir.training import Tick, TrainSettings
@@ -88,7 +89,11 @@ class Bench:
 
     def retriever(self, student: GenerativeStudent, beams: int | None = None) -> GenerativeRetriever:
         return GenerativeRetriever(
-            student, self.index, self.collection.corpus, beams=beams or self.size.beams, smoothing=self.size.smoothing
+            student.to(fastest_device()),
+            self.index,
+            self.collection.corpus,
+            beams=beams or self.size.beams,
+            smoothing=self.size.smoothing,
         )
 
     def learn(self, seed: int) -> GenerativeStudent:

@@ -1,6 +1,7 @@
 """The suffix index against brute force over random texts, and what becomes of broken folders."""
 
 import json
+import sys
 from collections import Counter
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillir.errors import SearchIndexError
+from distillir.errors import MissingDependencyError, SearchIndexError
 from distillir.index.suffix import SuffixIndex
 
 
@@ -157,6 +158,12 @@ def test_nothing_and_nonsense_are_refused(tmp_path):
         with pytest.raises(SearchIndexError, match="token ids"):
             SuffixIndex.build([[1, bad]], tmp_path / "index")
     assert not list(tmp_path.iterdir())
+
+
+def test_without_the_sorter_its_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydivsufsort", None)
+    with pytest.raises(MissingDependencyError, match=r"distillir\[generative\]"):
+        SuffixIndex.build([[1, 2]], tmp_path / "index")
 
 
 def test_broken_folders_are_refused(tmp_path):

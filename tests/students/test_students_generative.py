@@ -325,6 +325,10 @@ def test_key_weights_by_hand_and_at_their_borders():
     made.sum().backward()
     assert made.isfinite().all()
     assert certain.grad.isfinite().all()
+    near = torch.tensor([-1e-5, -1e-3, -0.1])
+    half = torch.tensor([-1e-4, -2.0, -12.0])
+    exact = key_weights(near.double(), half.double())
+    np.testing.assert_allclose(key_weights(near, half).numpy(), exact.numpy(), rtol=1e-5)  # float32 loses nothing
     assert key_weights(torch.tensor([-1e4]), prior[:1]).tolist() == [0.0]
     assert key_prior(torch.tensor([10]), 10).item() < 0
 

@@ -35,6 +35,7 @@ from distillir.recipes.train_once import train_once
 from distillir.recipes.workshop import at_work
 from distillir.search import GenerativeRetriever
 from distillir.students import GenerativeStudent, resolve
+from distillir.students.device import fastest_device
 from distillir.teachers.packaged_llm import PACKAGED_LLMS, gguf_of
 from distillir.training import TrainResult
 
@@ -124,7 +125,11 @@ class _Work:
 
     def retriever(self, student: GenerativeStudent) -> GenerativeRetriever:
         return GenerativeRetriever(
-            student, self.index, self.corpus, beams=self.recipe.beams, smoothing=self.recipe.smoothing
+            student.to(fastest_device()),
+            self.index,
+            self.corpus,
+            beams=self.recipe.beams,
+            smoothing=self.recipe.smoothing,
         )
 
     def found(self, student: GenerativeStudent, contexts: Sequence[Context]) -> Run:

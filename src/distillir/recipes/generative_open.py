@@ -13,6 +13,7 @@ from distillir.index.identifiers import FILE, IdentifierIndex
 from distillir.recipes.marks import file_digest, mark_of, says, told_by, write_text
 from distillir.search import GenerativeRetriever
 from distillir.students import GenerativeStudent
+from distillir.students.device import fastest_device
 
 SEARCH = "generative.json"
 IDENTIFIERS = "identifiers"
@@ -107,7 +108,7 @@ def open_generative_retriever(out: str | Path) -> GenerativeRetriever:
             cure="run the recipe to its end, or `distillir identifiers STUDENT CORPUS`",
         )
     options = _options(out)
-    student = GenerativeStudent.from_pretrained(out / str(options.pop("student")))
+    student = GenerativeStudent.from_pretrained(out / str(options.pop("student"))).to(fastest_device())
     corpus = Corpus.open(out / "corpus.arrow")
     index = IdentifierIndex.open(out / IDENTIFIERS)
     try:

@@ -133,7 +133,7 @@ def beam_search(
             raise ModelError("the student's probabilities are not finite", "its weights are damaged; load it again")
         if view.whole:
             done = np.flatnonzero(behind.ends)
-            ended = total[done] + log_probs[torch.from_numpy(done).to(ids.device), end].double().cpu().numpy()
+            ended = total[done] + log_probs[torch.from_numpy(done).to(ids.device), end].cpu().double().numpy()
             stop = spans.low[done] + behind.ends[done]  # in a span, texts that end stand first
             kept.add(query[done], tokens[done], ended, spans.low[done], stop, True)
             for q, value in zip(query[done].tolist(), ended.tolist(), strict=True):
@@ -144,7 +144,7 @@ def beam_search(
             break
         rows = behind.rows
         row, token = (torch.from_numpy(one).to(ids.device) for one in (rows, behind.tokens))
-        reached = total[rows] + log_probs[row, token].double().cpu().numpy()
+        reached = total[rows] + log_probs[row, token].cpu().double().numpy()
         chosen = _best(query[rows], reached, bar, beams)
         if not len(chosen):
             break

@@ -130,8 +130,8 @@ class GenerativeStudent(nn.Module):
         at = batch.keys.clamp(min=0), (batch.key_length - 1).clamp(min=0)
         weights = key_weights(upto[at], batch.prior)
         counted = torch.where(known, weights, 0.0)
-        scores = (batch.factors.double() * counted[:, None, :]).sum(2)  # (B, N)
-        return Output(scores=scores.float(), mask=batch.mask, token_loss=likelihood)
+        scores = (batch.factors * counted[:, None, :]).sum(2)  # (B, N)
+        return Output(scores=scores, mask=batch.mask, token_loss=likelihood)
 
     def log_probs(self, batch: GenerativeBatch) -> Tensor:
         """(S, T) float32 ln P of each written token behind its prompt and what is written before it, 0 on padding."""

@@ -23,7 +23,7 @@ class GenerativeBatch:
         share: (S,) weight of a sequence's mean cross-entropy in its context's likelihood; 0 for keys.
         keys: (B, K) sequence that each key begins, -1 where there are fewer.
         key_length: (B, K) tokens of each key: the beginning of a sequence can be a key too, at no cost.
-        prior: (B, K) ln probability of each key without a query.
+        prior: (B, K) float32 ln probability of each key without a query.
         factors: (B, N, K) what of each key's weight counts for each passage, see `index.coverage`.
         mask: (B, N) bool, True where a passage is real.
         targets: what the labels say of passages.

@@ -28,6 +28,8 @@ def key_weights(log_probs: Tensor, prior: Tensor) -> Tensor:
     Args:
         log_probs: (K,) ln P(key | query). prior: (K,) see `key_prior`.
     """
-    lp, base = log_probs.double().clamp(max=HIGHEST), prior.double()
-    odds = lp + torch.log1p(-base.exp()) - base - torch.log(-torch.expm1(lp))
+    lp = (log_probs if log_probs.dtype == torch.float64 else log_probs.float()).clamp(max=HIGHEST)
+    base = prior.to(lp.dtype).clamp(max=HIGHEST)
+    # −expm1(x) is 1 − e^x without the cancellation that would cost float32 everything near 0.
+    odds = lp + torch.log(-torch.expm1(base)) - base - torch.log(-torch.expm1(lp))
     return torch.relu(odds).square()

@@ -157,7 +157,7 @@ class GenerativeData:
         most = max((len(places) for _, places, _ in found), default=0)
         at = np.full((len(rows), most), -1, np.int64)
         size = np.zeros((len(rows), most), np.int64)
-        prior = np.full((len(rows), most), -1.0)
+        prior = np.full((len(rows), most), -1.0, np.float32)
         factors = np.zeros((len(rows), width, most), np.float32)
         mask = np.zeros((len(rows), width), bool)
         for b, (matrix, places, base) in enumerate(found):
