@@ -16,9 +16,11 @@ from distillir.errors import ConfigError, ObjectiveError
 from distillir.evaluation import SystemResult
 from distillir.recipes import (
     SparseRecipe,
+    is_generative,
     is_rerank,
     is_response,
     read_factors,
+    read_generative_recipe,
     read_recipe,
     read_rerank_recipe,
     read_response_recipe,
@@ -226,5 +228,7 @@ def test_every_recipe_of_the_repository_is_read(path):
         read_rerank_recipe(path).check()
     elif is_response(path):
         read_response_recipe(path).check()
+    elif is_generative(path):
+        read_generative_recipe(path).check()
     else:
         assert read_recipe(path).train_settings().epochs > 1
