@@ -23,6 +23,7 @@ from distillir.data import (
     write_qrels,
     write_run,
 )
+from distillir.data.queries import CROP
 from distillir.errors import ConfigError
 from distillir.evaluation import Comparison, SystemResult, compare, evaluate, write_report
 from distillir.labels import LabelStore
@@ -32,7 +33,8 @@ from distillir.recipes.recipe import SparseRecipe
 from distillir.recipes.record import commit, versions
 from distillir.recipes.rerank_fit import RerankLabelled, fit_stage, label_lists
 from distillir.recipes.rerank_pool import candidate_pool, pool_run
-from distillir.recipes.rerank_recipe import RerankMethod, RerankRecipe
+from distillir.recipes.rerank_recipe import RerankMethod, RerankRecipe, RerankStage
+from distillir.recipes.rerank_strangers import with_strangers
 from distillir.recipes.taught import teacher_lists, training_queries
 from distillir.recipes.train_once import train_once
 from distillir.recipes.workshop import at_work
@@ -179,7 +181,7 @@ def _trained(
             results.append(
                 fit_stage(
                     start,
-                    labelled,
+                    _lists_of(stage, labelled, len(corpus), how.seed),
                     corpus,
                     stage.build_objective(),
                     stage.build_draw(),
@@ -195,6 +197,13 @@ def _trained(
         return start, replace(results[-1], steps=sum(one.steps for one in results), seconds=total)
 
     return train_once(recipe.out, told, stages, reopen=load_reranker, fit=fit)
+
+
+def _lists_of(stage: RerankStage, labelled: RerankLabelled, passages: int, seed: int) -> RerankLabelled:
+    """What a stage learns from."""
+    if stage.queries == "crops":
+        labelled = labelled.where(lambda i: labelled.contexts[i].source == CROP)
+    return with_strangers(labelled, passages, stage.strangers, seed) if stage.strangers else labelled
 
 
 def _tested(

@@ -32,6 +32,8 @@ class RerankStage(Strict):
     objective: dict[str, dict[str, Number]] = Field(description="objective → its weight and parameters")
     draw: dict[str, dict[str, Any]] = Field({"all": {}}, description="one draw → its parameters")
     gold: Literal["one", "all", "none"] = Field("none", description="golds listed a context and epoch")
+    queries: Literal["all", "crops"] = Field("all", description="what it learns from: all queries or cropped sentences")
+    strangers: int = Field(0, ge=0, description="random passages behind each list; for objectives that read golds")
     training: dict[str, Any] = Field({}, description="options of TrainSettings, over those of the recipe")
 
     def build_objective(self) -> Objective:
@@ -131,6 +133,13 @@ class RerankRecipe(Strict):
         for stage in method.stages:
             self.train_settings(stage)
             stage.build_draw()
+            if stage.strangers and stage.taught:
+                raise ConfigError(
+                    f"strangers beside {', '.join(stage.objective)}: no teacher speaks of random passages",
+                    "leave them to a stage of infonce",
+                )
+            if stage.queries == "crops" and not self.crops:
+                raise ConfigError("a stage learns from cropped sentences, and there are none", "give crops")
             check_writes_nothing(stage.build_objective())
             if missing := sorted(stage.build_objective().reads_targets - given):
                 raise ConfigError(
