@@ -13,6 +13,7 @@ DistillirError
 ├── SearchIndexError     an index that is missing, locked or of another vocabulary
 ├── EvaluationError      runs and qrels that do not fit together
 ├── ConfigError          an option that is unknown or contradicts another
+├── ServiceError         a request that the service does not answer: its HTTP status
 └── MissingDependencyError  an optional package that is not installed
 
 Each carries a cause (what happened, with names and numbers) and a cure (what to do next).
@@ -97,6 +98,21 @@ class EvaluationError(DistillirError):
 
 class ConfigError(DistillirError):
     """An option that is unknown or contradicts another."""
+
+
+class ServiceError(DistillirError):
+    """A request that the service does not answer.
+
+    Args:
+        status: of HTTP: 4xx where the request is at fault, 503 or 504 where the service is.
+        cause, cure: as every error's.
+        wait: seconds after which another attempt is worth it; sent as Retry-After.
+    """
+
+    def __init__(self, status: int, cause: str, cure: str = "", *, wait: int | None = None) -> None:
+        self.status = status
+        self.wait = wait
+        super().__init__(cause, cure)
 
 
 class MissingDependencyError(DistillirError):

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import socket
 
 import pytest
 import yaml
@@ -25,11 +26,17 @@ def recipe(animals, tmp_path):
 
 
 @pytest.fixture
-def fails(call, recipe):
+def fails(fails_anywhere, recipe):
     """Runs a command that must fail in one line; returns (cause, cure)."""
+    return lambda *command: fails_anywhere(*command, *([] if "--quiet" in command else ["--quiet"]))
+
+
+@pytest.fixture
+def fails_anywhere(call):
+    """`fails` for commands that show no progress."""
 
     def run(*command):
-        code, out, err = call(*command, *([] if "--quiet" in command else ["--quiet"]))
+        code, out, err = call(*command)
         assert (code, out) == (1, "")
         last = err.splitlines()[-1]
         assert last.startswith("error: ")
@@ -231,3 +238,35 @@ def test_a_binary_file_in_the_folder(call, recipe):
     assert code == 1
     assert "nothing in this folder can be read" in err
     assert " → give files of these kinds: " in err
+
+
+def test_a_port_that_is_taken(fails_anywhere, recipe):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        cause, cure = fails_anywhere("serve", recipe.parent / "run", "--port", port)
+    assert cause == f"port {port} of 127.0.0.1 is taken by another program"
+    assert "--port" in cure
+
+
+def test_a_service_for_others_without_a_token(fails_anywhere, recipe, monkeypatch):
+    monkeypatch.delenv("DISTILLIR_TOKEN", raising=False)
+    cause, cure = fails_anywhere("serve", recipe.parent / "run", "--host", "0.0.0.0")
+    assert "DISTILLIR_TOKEN is not set" in cause
+    assert "export DISTILLIR_TOKEN=" in cure
+
+
+def test_a_folder_that_is_no_run(fails_anywhere, recipe):
+    cause, cure = fails_anywhere("serve", recipe.parent / "run", "--port", 0)
+    assert "no such run folder" in cause
+    assert "distillir quickstart" in cure
+    cause, cure = fails_anywhere("serve", recipe.parent, "--port", 0)
+    assert "neither a run folder with an index nor one of responses" in cause
+    assert "distillir index RECIPE" in cure
+
+
+def test_a_fallback_without_anybody_to_fall_back_to(fails_anywhere, recipe):
+    cause, cure = fails_anywhere("serve", recipe.parent / "run", "--port", 0, "--fallback")
+    assert "need the language model" in cause
+    assert "--rewriter-url" in cure

@@ -15,6 +15,7 @@ from distillir.cli.common import fail
 from distillir.cli.doctor import doctor
 from distillir.cli.evaluate import evaluate
 from distillir.cli.export import export
+from distillir.cli.export_onnx import export_onnx
 from distillir.cli.identifiers import identifiers
 from distillir.cli.import_chats import import_chats
 from distillir.cli.import_data import import_data
@@ -27,6 +28,8 @@ from distillir.cli.quickstart import quickstart
 from distillir.cli.rerank import rerank
 from distillir.cli.respond import respond
 from distillir.cli.search import search
+from distillir.cli.serve import serve
+from distillir.cli.shadow import shadow
 from distillir.cli.stages import encode, index
 from distillir.cli.train import train
 from distillir.errors import DistillirError
@@ -55,13 +58,16 @@ for command in (
     chat,
     query_terms,
     export,
+    export_onnx,
     prune,
+    serve,
     doctor,
 ):
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(judge, name="judge")
 app.add_typer(label, name="label")
 app.add_typer(labels, name="labels")
+app.add_typer(shadow, name="shadow")
 
 
 def main() -> None:

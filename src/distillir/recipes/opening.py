@@ -14,7 +14,7 @@ from distillir.recipes.generative_open import is_generative_folder, open_generat
 from distillir.recipes.generative_recipe import is_generative, read_generative_recipe
 from distillir.recipes.marks import mark_of
 from distillir.recipes.recipe import SparseRecipe, read_recipe
-from distillir.recipes.systems import gated
+from distillir.recipes.systems import gated, plain
 from distillir.recipes.workshop import SAVED
 from distillir.search import DenseRetriever, GenerativeRetriever, Retriever
 from distillir.students import SparseStudent, resolve
@@ -40,8 +40,42 @@ def open_retriever(source: str | Path) -> Retriever:
             "not a run folder with an index",
             cure="run `distillir index RECIPE`, `distillir train RECIPE` or `distillir quickstart`",
         )
-    student = _student(out)
+    student = open_student(out)
     return Retriever(student, open_index(out / "index", dim=student.dim), Corpus.open(out / "corpus.arrow"))
+
+
+def open_student(out: Path) -> SparseStudent:
+    """What reads the questions of a run folder: the trained student, or the untrained turn gate.
+
+    Raises:
+        DataError: no run folder. ModelError: weights that cannot be loaded.
+    """
+    if is_student(out / "student"):
+        return SparseStudent.from_pretrained(out / "student")
+    recipe = saved_recipe(out)
+    return gated(resolve(recipe.model), recipe.student_settings())
+
+
+def open_encoder(out: Path) -> SparseStudent:
+    """What encoded the documents of a run folder: the start checkpoint, without gate or turn embeddings.
+
+    Raises:
+        DataError: no run folder. ModelError: weights that cannot be loaded.
+    """
+    return plain(saved_recipe(out))
+
+
+def saved_recipe(out: Path) -> SparseRecipe:
+    """The resolved recipe that a run folder keeps.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = out / SAVED
+    try:
+        return SparseRecipe.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise DataError(path, "no recipe of a sparse run", cure="name a run folder") from error
 
 
 def open_any(source: str | Path) -> Retriever | DenseRetriever | GenerativeRetriever:
@@ -61,10 +95,3 @@ def _dense(source: Path) -> bool:
         return is_dense(source)
     saved = source / SAVED
     return saved.is_file() and json.loads(saved.read_text(encoding="utf-8")).get("student") == "dense"
-
-
-def _student(out: Path) -> SparseStudent:
-    if is_student(out / "student"):
-        return SparseStudent.from_pretrained(out / "student")
-    recipe = SparseRecipe.model_validate(json.loads((out / SAVED).read_text(encoding="utf-8")))
-    return gated(resolve(recipe.model), recipe.student_settings())

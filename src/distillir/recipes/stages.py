@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from distillir.data import Context, Corpus
+from distillir.data import Context, Corpus, Document
 from distillir.encoding import encode_corpus
 from distillir.index import create_index, fill
 from distillir.recipes.documents import corpus_of
@@ -112,9 +113,9 @@ def trained(
     )
 
 
-def indexed(out: Path, engine: str, documents: SparseVectors, stages: Stages) -> None:
-    """The index in `out/index`, built unless it holds exactly these documents."""
-    told, mark = f"{engine} {documents.fingerprint}", mark_of(out, "index")
+def indexed(out: Path, engine: str, corpus: Corpus, documents: SparseVectors, stages: Stages) -> None:
+    """The index in `out/index`, built unless it holds exactly these documents; it filters by metadata and group."""
+    told, mark = f"{engine} {documents.fingerprint} {file_digest(corpus.path)}", mark_of(out, "index")
     if says(mark, told):
         stages.say(f"index of {len(documents):,} documents reused")
         return
@@ -122,9 +123,13 @@ def indexed(out: Path, engine: str, documents: SparseVectors, stages: Stages) ->
     stages.say(f"index ({engine})")
     shutil.rmtree(out / "index", ignore_errors=True)
     with create_index(out / "index", engine, dim=documents.dim, encoder=str(documents.meta["encoder"])) as index:
-        fill(index, documents)
+        fill(index, documents, lambda name: _payload(corpus[name]))
         index.optimize()
     write_text(mark, told)
+
+
+def _payload(document: Document) -> dict[str, Any]:
+    return {**document.metadata, "group": document.group} if document.group else dict(document.metadata)
 
 
 def with_source(contexts: Sequence[Context], path: Path) -> list[Context]:

@@ -11,6 +11,8 @@ from distillir.conversation import Conversation
 from distillir.data import Context, Corpus, Run
 from distillir.labels import FusionPlan
 from distillir.recipes.fusing import by_weight, member_vectors
+from distillir.recipes.recipe import SparseRecipe
+from distillir.students.packaged import resolve
 from distillir.students.sparse import SparseSettings, SparseStudent
 from distillir.vectors import CSR
 
@@ -39,6 +41,14 @@ def rewrites(
         return by_weight(members, contexts, FusionPlan(teachers), encoder.dim)
 
     return queries
+
+
+def plain(recipe: SparseRecipe) -> SparseStudent:
+    """The frozen encoder of documents and rewrites: a recipe's start checkpoint, without gate or turn embeddings."""
+    settings = replace(recipe.student_settings(), gate=False, turn_embeddings=False)
+    encoder = SparseStudent.from_pretrained(resolve(recipe.model), settings)
+    encoder.screen = recipe.screen
+    return encoder
 
 
 def gated(source: str | Path, settings: SparseSettings, offset: float = 5.0) -> SparseStudent:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from distillir.recipes.marks import write_text
 from distillir.recipes.progress import Stages
 from distillir.recipes.recipe import SparseRecipe
 from distillir.recipes.stages import documents_of, indexed, with_source
-from distillir.students import SparseStudent, resolve
+from distillir.recipes.systems import plain
+from distillir.students import SparseStudent
 from distillir.vectors import SparseVectors
 from distillir.vectors.files import FolderLock
 
@@ -37,10 +37,7 @@ class Workshop:
     @cached_property
     def encoder(self) -> SparseStudent:
         """The frozen encoder of documents and rewrites: the start checkpoint, without gate or turn embeddings."""
-        plain = replace(self.recipe.student_settings(), gate=False, turn_embeddings=False)
-        encoder = SparseStudent.from_pretrained(resolve(self.recipe.model), plain)
-        encoder.screen = self.recipe.screen
-        return encoder
+        return plain(self.recipe)
 
     @cached_property
     def documents(self) -> tuple[Corpus, SparseVectors]:
@@ -57,7 +54,7 @@ class Workshop:
 
     def index(self) -> None:
         """The index over the corpus, in the run folder."""
-        indexed(self.recipe.out, self.recipe.engine, self.documents[1], self.stages)
+        indexed(self.recipe.out, self.recipe.engine, *self.documents, self.stages)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Contexts of each split, how many name relevant documents, and how many of those are in the corpus.

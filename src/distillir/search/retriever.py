@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillir.conversation import Conversation
+from distillir.data import Document
 from distillir.errors import ConfigError, ConversationError, SearchIndexError
 from distillir.index import Index, ScoredId, SparseQuery
+from distillir.search.added import document_in
 from distillir.search.rerank import DEPTH, PairScorer, check_depth, rerank_hits, reranker_of
 from distillir.vectors import CSR
 
@@ -160,9 +162,22 @@ class Retriever:
         conversations = [_read(messages) for messages in many]
         queries = self.queries(conversations)
         wanted = k if self.reranker is None else max(k, self.rerank_depth)
-        found = self.index.search_batch(queries, wanted, where)
-        hits = [self._hits(query, one, wanted, where) for query, one in zip(queries, found, strict=True)]
+        hits = self.find(queries, wanted, where)
         return hits if self.reranker is None else rerank_hits(self.reranker, conversations, hits, k)
+
+    def find(
+        self, queries: Sequence[SparseQuery], k: int = 10, where: Mapping[str, Any] | None = None, *, terms: bool = True
+    ) -> list[list[Hit]]:
+        """The k best documents of each query that `queries` made, as the index scores them.
+
+        Args:
+            queries: whose vectors exist already.
+            k, where: as in `retrieve`.
+            terms: whether hits name the terms they share with the query; without them, vectors of documents are not
+                read.
+        """
+        found = self.index.search_batch(queries, k, where)
+        return [self._hits(query, one, k, where, terms) for query, one in zip(queries, found, strict=True)]
 
     def queries(self, conversations: Sequence[Conversation]) -> list[SparseQuery]:
         """Sparse queries, never empty: where the encoder activates nothing, the question's own tokens weigh 1 each.
@@ -216,30 +231,43 @@ class Retriever:
             )
         return SparseQuery(tokens, np.ones(len(tokens), np.float32))
 
-    def _hits(self, query: SparseQuery, found: list[ScoredId], k: int, where: Mapping[str, Any] | None) -> list[Hit]:
+    def _hits(
+        self, query: SparseQuery, found: list[ScoredId], k: int, where: Mapping[str, Any] | None, terms: bool
+    ) -> list[Hit]:
         for attempt in range(1, _TRIES + 1):
             ids = [hit.id for hit in found]
             try:
-                vectors = self.index.vectors(ids)
-                texts = self._texts(ids)
+                vectors = self.index.vectors(ids) if terms else None
+                documents = self.documents(ids)
                 break
             except SearchIndexError:
                 if attempt == _TRIES:
                     raise
                 found = self.index.search(query, k, where)
-        weights = np.zeros(self.index.dim, np.float32)
-        weights[query.indices] = query.values
+        shared: Sequence[tuple[tuple[str, float], ...]] = [()] * len(ids)
+        if vectors is not None:
+            weights = np.zeros(self.index.dim, np.float32)
+            weights[query.indices] = query.values
+            shared = [self._overlap(weights, *vectors.row(i)) for i in range(len(ids))]
         return [
-            Hit(hit.id, hit.score, text, title, self._overlap(weights, *vectors.row(i)), metadata)
-            for i, (hit, (text, title, metadata)) in enumerate(zip(found, texts, strict=True))
+            Hit(hit.id, hit.score, document.text, document.title, own, document.metadata)
+            for hit, own, document in zip(found, shared, documents, strict=True)
         ]
 
-    def _texts(self, ids: Sequence[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    def documents(self, ids: Sequence[str]) -> list[Document]:
+        """Texts and metadata, in the order of the ids; what was added to the index later is newer than the corpus.
+
+        Raises:
+            SearchIndexError, DataError: no such document.
+        """
+        return [self._document(name, kept) for name, kept in zip(ids, self.index.payloads(ids), strict=True)]
+
+    def _document(self, name: str, kept: dict[str, Any]) -> Document:
+        if (added := document_in(name, kept)) is not None:
+            return added
         if self.corpus is not None:
-            documents = [self.corpus[name] for name in ids]
-            return [(document.text, document.title, document.metadata) for document in documents]
-        kept = self.index.payloads(ids)
-        return [(str(one.pop("text", "")), str(one.pop("title", "")), one) for one in kept]
+            return self.corpus[name]
+        return Document(name, str(kept.pop("text", "")), str(kept.pop("title", "")), metadata=kept)
 
     def _overlap(
         self, weights: NDArray[np.float32], indices: NDArray[np.int32], values: NDArray[np.float32]

@@ -2,6 +2,7 @@
 
 from distillir.students.dense import DenseSettings, DenseStudent
 from distillir.students.generative import GenerativeSettings, GenerativeStudent
+from distillir.students.onnx_encoder import OnnxEncoder, save_export
 from distillir.students.origins import TermOrigin, by_turn, term_origins
 from distillir.students.packaged import PACKAGED, SPLADE_TINY, resolve
 from distillir.students.reranker import RerankerSettings, RerankerStudent
@@ -20,6 +21,7 @@ __all__ = [
     "GenerativeStudent",
     "LanguageReranker",
     "LanguageRerankerSettings",
+    "OnnxEncoder",
     "Reranker",
     "RerankerSettings",
     "RerankerStudent",
@@ -30,5 +32,6 @@ __all__ = [
     "by_turn",
     "load_reranker",
     "resolve",
+    "save_export",
     "term_origins",
 ]

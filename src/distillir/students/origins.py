@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from distillir.conversation import Conversation
 from distillir.rendering import TurnType
@@ -32,14 +34,26 @@ class TermOrigin:
     back: int
 
 
-def term_origins(student: SparseStudent, conversation: Conversation) -> list[TermOrigin]:
-    """Terms of a conversation's query, largest weight first; SPLADE keeps one token's logit a term, its maximum."""
+def term_origins(
+    student: SparseStudent, conversation: Conversation, query: tuple[ArrayLike, ArrayLike] | None = None
+) -> list[TermOrigin]:
+    """Terms of a conversation's query, largest weight first; SPLADE keeps one token's logit a term, its maximum.
+
+    Args:
+        student: whose query it is.
+        conversation: up to an open question.
+        query: dimensions and weights of the query, where they were computed already, such as by a quantised export.
+    """
     rendered = student.render(conversation)
     device = next(student.parameters()).device
     ids = torch.tensor([rendered.ids], device=device)
     mask = torch.ones_like(ids, dtype=torch.bool)
     with evaluating(student), torch.inference_mode():
-        weights = student.represent(ids, mask)[0]  # (V,)
+        if query is None:
+            weights = student.represent(ids, mask)[0]  # (V,)
+        else:
+            weights = torch.zeros(student.dim, device=device)
+            weights[torch.as_tensor(np.asarray(query[0], np.int64))] = torch.as_tensor(np.asarray(query[1], np.float32))
         dims = torch.argsort(weights, descending=True, stable=True)[: int((weights > 0).sum())]
         states, gate = student.states(ids, mask)  # (1, L, H), (1, L) or None
         logits = states[0] @ backbone.projection_of(student.model).weight[dims].t()  # (L, active)
