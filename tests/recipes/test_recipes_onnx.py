@@ -25,8 +25,12 @@ def run(animals, tmp_path_factory):
     return folder / "run"
 
 
-def test_an_export_says_what_it_costs_and_finds_the_same(run):
-    made = export_run(run, tolerance=0.2)
+@pytest.fixture(scope="module")
+def made(run):
+    return export_run(run, tolerance=0.2)
+
+
+def test_an_export_says_what_it_costs_and_finds_the_same(run, made):
     assert (made.measure, made.contexts, made.precision) == ("R@100", 6, "int8")
     assert made.before == made.after == 1.0  # 40 documents: all within the first hundred
     encoder = OnnxEncoder.open(run / "onnx")
@@ -39,9 +43,9 @@ def test_an_export_says_what_it_costs_and_finds_the_same(run):
         assert retriever.retrieve(chat, 3)[0].id == hits[0].id
 
 
-def test_past_the_tolerance_it_is_refused(run, monkeypatch, tmp_path):
+def test_past_the_tolerance_it_is_refused(run, made, monkeypatch, tmp_path):
     traced = tmp_path / "model.onnx"
-    shutil.copy(run / "onnx" / "model.onnx", traced)  # of the test before; tracing takes seconds
+    shutil.copy(run / "onnx" / "model.onnx", traced)  # tracing takes seconds
     monkeypatch.setattr("distillir.students.onnx_graph.write_onnx", lambda student, path: shutil.copy(traced, path))
     monkeypatch.setattr("distillir.students.onnx_graph.quantise", shutil.copy)
     kept = (run / "onnx" / "onnx.json").read_bytes()
