@@ -51,7 +51,7 @@ function highlighted(text, terms) {
   const made = document.createDocumentFragment();
   for (const part of text.split(/([\p{L}\p{N}]+)/u)) {
     const word = part.toLowerCase();
-    const hit = whole.has(word) || stems.some((stem) => word.startsWith(stem) && word.length <= stem.length + 2);
+    const hit = /[\p{L}\p{N}]/u.test(word) && (whole.has(word) || stems.some((stem) => word.startsWith(stem) && word.length <= stem.length + 2));
     made.append(hit ? node("mark", "", part) : part);
   }
   return made;
