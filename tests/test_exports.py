@@ -9,6 +9,7 @@ import distillir
 
 EXPORTS = {
     "distillir": ["Conversation", "DistillirError", "Hit", "Retriever", "SparseStudent", "Turn", "__version__"],
+    "distillir.adapters": ["RemoteRetriever"],
     "distillir.cli": ["main"],
     "distillir.data": [
         "CAsT",

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from served import CHAT, messages
 
-from distillir.errors import ConfigError
+from distillir.adapters import RemoteRetriever
+from distillir.errors import ConfigError, ServiceError
 from distillir.recipes import open_retriever
 from distillir.serving import ServeSettings, Source, open_service
 
@@ -307,3 +308,20 @@ def test_there_must_be_something_to_serve(tmp_path):
         open_service(Source(tmp_path / "nothing"))
     with pytest.raises(ConfigError, match="no encoder is called"):
         Source(tmp_path, encoder="tpu")
+
+
+def test_a_remote_retriever_finds_what_a_local_one_does(live, animal_run, monkeypatch):
+    service = live(token="t0ken")
+    monkeypatch.delenv("DISTILLIR_TOKEN", raising=False)
+    remote = RemoteRetriever(service.url)
+    with pytest.raises(ServiceError, match="no bearer token") as raised:
+        remote.retrieve(messages(*CHAT))
+    assert raised.value.status == 401
+    monkeypatch.setenv("DISTILLIR_TOKEN", "t0ken")
+    with open_retriever(animal_run / "exact") as retriever:
+        mine, theirs = remote.retrieve(messages(*CHAT), 5), retriever.retrieve(messages(*CHAT), 5)
+    assert [(h.id, h.text, h.title) for h in mine] == [(h.id, h.text, h.title) for h in theirs]
+    assert [h.terms[0][0] for h in mine] == [h.terms[0][0] for h in theirs]
+    assert remote.retrieve(messages(*CHAT), 5, {"shelf": 1}) == []
+    with pytest.raises(ServiceError, match="ends with the assistant's turn"):
+        remote.retrieve(messages("a", "b"))

@@ -7,7 +7,7 @@ from distillir.serving.server import app_of, open_service, serve
 from distillir.serving.service import Service
 from distillir.serving.settings import ServeSettings
 from distillir.serving.shadow import ShadowSettings, read_shadow
-from distillir.serving.shadow_report import ShadowReport, shadow_report
+from distillir.serving.agreement import ShadowReport, shadow_report
 
 __all__ = [
     "Rewriter",
