@@ -40,6 +40,7 @@ def serve(
     max_k: Annotated[int, typer.Option(min=1, help="Hits of a reply at most.")] = 1000,
     max_turns: Annotated[int, typer.Option(min=1, help="Messages of a conversation at most.")] = 200,
     in_flight: Annotated[int, typer.Option(min=1, help="Requests at once; further ones get 429.")] = 64,
+    cache: Annotated[int, typer.Option(min=0, help="Conversations whose vectors are remembered.")] = 4096,
     timeout: Annotated[float, typer.Option(help="Seconds a request may take.")] = 30.0,
 ) -> None:
     """Serve a run over HTTP, with a page to try it: search, rerank, respond, add and delete documents."""
@@ -58,7 +59,7 @@ def serve(
 
         settings = ServeSettings(
             host=host, port=port, token_env=token_env, max_k=max_k, max_turns=max_turns, in_flight=in_flight,
-            timeout=timeout,
+            cache=cache, timeout=timeout,
         )  # fmt: skip
         prices = numbers(price, float, "--price")
         if len(prices) != 2:

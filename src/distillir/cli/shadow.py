@@ -22,8 +22,8 @@ def report(
 ) -> None:
     """What the shadow log says: agreement, latency, saved cost, and the turns where both differ most."""
     with interruptible("nothing was changed"):
-        from distillir.serving.shadow import read_shadow
         from distillir.serving.agreement import shadow_report
+        from distillir.serving.shadow import read_shadow
 
         made = shadow_report(read_shadow(log), agree=agree, worst=worst)
     typer.echo(made.to_json() if as_json else made.text())
