@@ -14,6 +14,7 @@ from distillir.adapters import RemoteRetriever
 from distillir.errors import ConfigError, ServiceError
 from distillir.recipes import open_retriever
 from distillir.serving import ServeSettings, Source, open_service
+from distillir.serving.server import bound
 
 HUGE = ServeSettings(timeout=20.0)
 
@@ -225,7 +226,7 @@ def slowed(service, seconds):
 
 def test_what_there_is_no_room_for_gets_429_and_when_to_come_again(live):
     service = live(settings=ServeSettings(in_flight=2))
-    slowed(service, 0.5)
+    slowed(service, 0.4)
     replies = []
 
     def ask(i):
@@ -249,9 +250,9 @@ def test_what_there_is_no_room_for_gets_429_and_when_to_come_again(live):
 
 def test_a_request_that_takes_too_long_gets_504_and_costs_nobody_else(live):
     service = live(settings=ServeSettings(timeout=0.2))
-    slowed(service, 0.6)
+    slowed(service, 0.4)
     assert service.post("/v1/search", {"messages": messages("otter")}).status_code == 504
-    time.sleep(1.0)
+    time.sleep(0.5)
     service.service.current.searcher._batcher._work = service.service.current.searcher.retriever.queries
     assert service.search("tiger")["hits"]
 
@@ -280,7 +281,7 @@ def test_waiting_conversations_are_encoded_together_and_each_gets_its_own(live):
 
 def test_a_graceful_end_answers_what_was_asked(live):
     service = live()
-    slowed(service, 0.5)
+    slowed(service, 0.4)
     reply = {}
 
     def ask():
@@ -301,6 +302,18 @@ def test_a_run_folder_is_served_once_at_a_time(live, run_folder):
     live(source)
     with pytest.raises(Exception, match="another process"):
         open_service(source)
+
+
+def test_a_small_reply_is_not_held_back():
+    """asyncio sends at once on sockets that say they are TCP, and holds small packets back on others."""
+    with bound(ServeSettings(port=0)) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname(), timeout=5) as client:
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.proto == socket.IPPROTO_TCP
+                client.sendall(b"x")
+                assert accepted.recv(1) == b"x"
 
 
 def test_there_must_be_something_to_serve(tmp_path):
