@@ -1,8 +1,10 @@
+import json
 import shutil
 
 import pytest
 
 from distillir.errors import DataError
+from distillir.recipes import SparseRecipe, index_alone, open_retriever
 from distillir.recipes.documents import corpus_of
 
 
@@ -50,3 +52,17 @@ def test_a_folder_without_anything_readable_is_refused(tmp_path):
     with pytest.raises(DataError, match="nothing in this folder can be read"):
         corpus_of(tmp_path / "docs", tmp_path / "run" / "corpus.arrow", lambda _: None)
     assert not (tmp_path / "run" / "corpus.arrow").exists()
+
+
+def test_the_index_of_a_run_filters_by_metadata_and_group(tmp_path):
+    rows = [
+        {"_id": "a", "text": "An otter eats fish.", "shelf": 1, "group": "river"},
+        {"_id": "b", "text": "An otter eats crabs.", "shelf": 2, "group": "sea"},
+    ]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    index_alone(SparseRecipe(out=tmp_path / "run", engine="exact", corpus=tmp_path / "corpus.jsonl"), quiet=True)
+    with open_retriever(tmp_path / "run") as retriever:
+        chat = [{"role": "user", "content": "what does the otter eat"}]
+        assert {hit.id for hit in retriever.retrieve(chat)} == {"a", "b"}
+        assert [hit.id for hit in retriever.retrieve(chat, where={"shelf": 2})] == ["b"]
+        assert [hit.id for hit in retriever.retrieve(chat, where={"group": "river"})] == ["a"]

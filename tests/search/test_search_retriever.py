@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import pytest
 
 from distillir.conversation import Conversation
+from distillir.data import Document as Known
 from distillir.errors import ConfigError, ConversationError, SearchIndexError
 from distillir.index import ENGINES, create_index
 from distillir.search import Retriever
+from distillir.search.added import payload_of
 from distillir.vectors import csr_from_rows
 
 DOCUMENTS = {
@@ -203,3 +205,31 @@ def test_a_retriever_closes_its_index(encoder, index):
     with pytest.raises(SearchIndexError):
         retriever.retrieve(user("dune"))
     retriever.close()
+
+
+def test_queries_that_exist_already_are_searched_without_encoding(encoder, index):
+    retriever = Retriever(encoder, index, CORPUS)
+    queries = retriever.queries([Conversation.from_messages(user("messiah")), Conversation.from_messages(user("sand"))])
+    seen = list(encoder.seen)
+    found = retriever.find(queries, 2)
+    assert found == retriever.retrieve_batch([user("messiah"), user("sand")], 2)
+    bare = retriever.find(queries, 2, terms=False)
+    assert [[(h.id, h.score, h.text) for h in some] for some in bare] == [
+        [(h.id, h.score, h.text) for h in some] for some in found
+    ]
+    assert all(hit.terms == () for some in bare for hit in some)
+    assert encoder.seen == [*seen, 2]  # of the one call of retrieve_batch
+    assert [[h.id for h in some] for some in retriever.find(queries, 2, {"kind": "toy"})] == [[], ["sand"]]
+
+
+def test_a_document_that_joined_later_is_newer_than_the_corpus(encoder, index):
+    retriever = Retriever(encoder, index, CORPUS)
+    fresh = [Known("sand", "sand and dune", "Sand", "g", {"shelf": "new"}), Known("late", "sand", metadata={"n": 1})]
+    index.add(["sand", "late"], encoder.encode_documents([d.text for d in fresh]), [payload_of(d) for d in fresh])
+    assert retriever.documents(["late", "dune", "sand"])[0] == fresh[1]
+    assert retriever.documents(["sand"]) == [fresh[0]]
+    assert retriever.documents(["dune"])[0].title == "Dune"
+    hits = {hit.id: hit for hit in retriever.retrieve(user("sand"), 10)}
+    assert (hits["sand"].text, hits["sand"].title, hits["sand"].metadata) == ("sand and dune", "Sand", {"shelf": "new"})
+    assert [hit.id for hit in retriever.retrieve(user("sand"), where={"n": 1})] == ["late"]
+    assert [hit.id for hit in retriever.retrieve(user("sand"), where={"group": "g"})] == ["sand"]

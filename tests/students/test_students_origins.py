@@ -61,3 +61,15 @@ def test_a_question_that_activates_nothing_has_no_origins(student, monkeypatch):
     monkeypatch.setattr(student, "represent", lambda ids, mask: torch.zeros(1, student.dim))
     assert term_origins(student, CHAT) == []
     assert by_turn([]) == {}
+
+
+def test_origins_of_a_query_that_exists_already(student):
+    """Such as a quantised one: its own weights and terms, each where the student has its peak."""
+    mine = {o.term: o for o in term_origins(student, CHAT)}
+    row = student.encode_queries([CHAT])
+    indices, values = row.indices[:5], row.values[:5] * 2
+    origins = term_origins(student, CHAT, (indices, values))
+    weights = dict(zip(student.terms(indices.tolist()), values.tolist(), strict=True))
+    assert {o.term: o.weight for o in origins} == pytest.approx(weights)
+    assert [o.weight for o in origins] == sorted(weights.values(), reverse=True)
+    assert all((o.token, o.role, o.back) == (mine[o.term].token, mine[o.term].role, mine[o.term].back) for o in origins)

@@ -16,7 +16,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = ("/v1/", "/metrics")  # what a token is asked for; the page itself and the probes have nothing to hide
+PROTECTED = ("/v1/", "/metrics")  # by the token; the page itself and the probes have nothing to hide
 HEADERS = [
     (
         b"content-security-policy",
@@ -69,7 +69,7 @@ class Guard:
         if self._settings.local and name.strip("[]") not in LOOPBACK:
             # A page of another site whose name was made to point here would come under that name.
             raise ServiceError(421, "this service answers under this machine's own name only", "use http://127.0.0.1")
-        if not self._token or not scope["path"].startswith(OPEN):
+        if not self._token or not scope["path"].startswith(PROTECTED):
             return
         given = headers.get(b"authorization", b"")
         if not hmac.compare_digest(given, b"Bearer " + self._token.encode()):
