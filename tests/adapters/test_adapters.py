@@ -1,12 +1,14 @@
 """The adapters inside the real frameworks, over a real index; each finds what the retriever itself finds."""
 
+import importlib
 import os
+import sys
 
 import pytest
 
 from distillir import Retriever
 from distillir.adapters import RemoteRetriever
-from distillir.errors import ConfigError, ConversationError, ServiceError
+from distillir.errors import ConfigError, ConversationError, MissingDependencyError, ServiceError
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # before it is imported
 os.environ["LANGSMITH_TRACING"] = "false"
@@ -121,3 +123,18 @@ def test_an_address_that_is_none():
         RemoteRetriever("http://127.0.0.1:1").retrieve(CHAT)
     assert raised.value.status == 503
     assert "distillir serve" in raised.value.cure
+
+
+@pytest.mark.parametrize(
+    ("module", "needed", "extra"),
+    [
+        ("langchain", "langchain_core.callbacks", "langchain"),
+        ("llamaindex", "llama_index.core.memory", "llamaindex"),
+        ("haystack", "haystack", "haystack"),
+    ],
+)
+def test_a_framework_that_is_missing_is_named_with_its_extra(monkeypatch, module, needed, extra):
+    monkeypatch.delitem(sys.modules, f"distillir.adapters.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, needed, None)
+    with pytest.raises(MissingDependencyError, match=rf"distillir\[{extra}\]"):
+        importlib.import_module(f"distillir.adapters.{module}")

@@ -4,6 +4,7 @@ import errno
 import json
 import shutil
 import socket
+import sys
 
 import pytest
 import yaml
@@ -270,3 +271,21 @@ def test_a_fallback_without_anybody_to_fall_back_to(fails_anywhere, recipe):
     cause, cure = fails_anywhere("serve", recipe.parent / "run", "--port", 0, "--fallback")
     assert "need the language model" in cause
     assert "--rewriter-url" in cure
+
+
+@pytest.mark.parametrize(("kind", "told"), [("dense", "`distillir search`"), ("reranker", "--reranker")])
+def test_a_run_that_has_no_service(fails_anywhere, recipe, kind, told):
+    (recipe.parent / "run").mkdir()
+    (recipe.parent / "run" / "recipe.json").write_text(json.dumps({"student": kind}), encoding="utf-8")
+    cause, cure = fails_anywhere("serve", recipe.parent / "run", "--port", 0)
+    assert kind in cause
+    assert told in cure
+
+
+def test_a_service_without_its_extra(fails_anywhere, recipe, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("distillir.serving")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    cause, cure = fails_anywhere("serve", recipe.parent / "run", "--port", 0)
+    assert cause == "the package 'prometheus_client' is not installed"
+    assert cure == 'pip install "distillir[serve]"'

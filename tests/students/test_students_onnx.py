@@ -24,7 +24,7 @@ TYPED = Conversation.from_pairs([("who [SEP] wrote", "dune")], "[CLS] it [SEP]")
 CHATS = [FIRST, LATER, CUT, TYPED]
 
 
-@pytest.fixture(scope="module", params=["bert", "roberta"])
+@pytest.fixture(scope="module", params=["bert", pytest.param("roberta", marks=pytest.mark.slow)])
 def student(request, make):
     settings = SparseSettings(gate_offset=0.7, turn_embeddings=True, document_length=32)
     settings = SparseSettings(**{**vars(settings), "render": type(settings.render)(max_length=40)})

@@ -14,6 +14,7 @@ from distillir.index import open_index
 from distillir.recipes import open_response_retriever
 from distillir.recipes.marks import mark_of
 from distillir.recipes.opening import open_encoder, open_student
+from distillir.recipes.workshop import SAVED
 from distillir.search import ResponseRetriever
 from distillir.search.rerank import reranker_of
 from distillir.serving.collection import Collection
@@ -76,6 +77,7 @@ def open_generation(
     out = source.run.resolve()
     responses = source.responses.resolve() if source.responses else None
     made = Generation()
+    _check_kind(out)
     if mark_of(out, "index").is_file() and (out / "index" / "index.json").is_file():
         student = open_student(out)
         made.searcher = _searcher(source, out, student, settings, metrics, journal, present)
@@ -92,6 +94,20 @@ def open_generation(
     if source.reranker is not None:
         made.reranker = reranker_of(str(resolve(source.reranker)))
     return made
+
+
+def _check_kind(out: Path) -> None:
+    """Refuse run folders that a service cannot search, each with where it belongs.
+
+    Raises:
+        DataError: of a dense student or a reranker.
+    """
+    saved = out / SAVED
+    kind = json.loads(saved.read_text(encoding="utf-8")).get("student") if saved.is_file() else None
+    if kind == "dense":
+        raise DataError(out, "a dense run, for which there is no service", cure="search it with `distillir search`")
+    if kind == "reranker":
+        raise DataError(out, "a run of a reranker", cure=f"serve a sparse run with --reranker {out / 'student'}")
 
 
 def _searcher(

@@ -7,7 +7,7 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -146,9 +146,18 @@ def serve(
         )
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        say(f"http://{shown}:{port}  {service.current.served}, {'with' if token else 'without'} token")
+        say(f"http://{shown}:{port}  {', '.join(_told(service))}, {'with' if token else 'without'} token")
         say(workers_note(about_run(source.run.resolve())))
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _told(service: Service) -> Iterator[str]:
+    gen = service.current
+    if gen.searcher is not None:
+        yield f"{len(gen.searcher.collection.index):,} documents"
+    if gen.responder is not None:
+        yield f"{len(gen.responder.index):,} responses"
+    yield from (f"{name} {version}" for name, version in gen.served.items())
 
 
 def _reloading(service: Service) -> Callable[[], None]:
