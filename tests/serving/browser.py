@@ -6,6 +6,7 @@ import os
 import select
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -115,7 +116,7 @@ class Browser:
         Path(path).write_bytes(base64.b64decode(data))
 
     def close(self):
-        self._child.kill()
+        os.killpg(self._child.pid, signal.SIGKILL)  # its helpers too
         self._child.wait()
         os.close(self._to)
         os.close(self._from)
