@@ -1,4 +1,4 @@
-"""The service over HTTP: routes, statuses, OpenAPI. What is done stands in `service.py`."""
+"""The service over HTTP: routes, statuses, OpenAPI. What is done stands in `answers.py` and `service.py`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from distillir import __version__
 from distillir.errors import ServiceError
 from distillir.serving import schema
+from distillir.serving.answers import Answers
 from distillir.serving.guard import Guard, error_body
 from distillir.serving.service import Service, guarded
 
@@ -78,32 +79,32 @@ def create_app(service: Service, token: str = "", *, about: dict[str, Any] | Non
 
 
 def _questions(app: FastAPI, service: Service) -> None:
-    answer = _answering(service)
+    answer, answers = _answering(service), Answers(service)
 
     @app.post("/v1/search", response_model=schema.SearchReply, responses=RESPONSES)
     async def search(body: schema.Search) -> Response:
         """Documents for the open question of a conversation."""
-        return await answer("search", service.search, body)
+        return await answer("search", answers.search, body)
 
     @app.post("/v1/encode", response_model=schema.EncodeReply, responses=RESPONSES)
     async def encode(body: schema.Encode) -> Response:
         """The query as weighted vocabulary terms, for an engine of your own."""
-        return await answer("encode", service.encode, body)
+        return await answer("encode", answers.encode, body)
 
     @app.post("/v1/rerank", response_model=schema.RerankReply, responses=RESPONSES)
     async def rerank(body: schema.Rerank) -> Response:
         """Candidates of any origin, in the reranker's order."""
-        return await answer("rerank", service.rerank, body)
+        return await answer("rerank", answers.rerank, body)
 
     @app.post("/v1/respond", response_model=schema.RespondReply, responses=RESPONSES)
     async def respond(body: schema.Respond) -> Response:
         """Responses of a fixed set; none where no score reaches the calibrated threshold."""
-        return await answer("respond", service.respond, body)
+        return await answer("respond", answers.respond, body)
 
     @app.post("/v1/compare", response_model=schema.CompareReply, responses=RESPONSES)
     async def compare(body: schema.Search) -> Response:
         """The last turn alone, the student, and the rewrite of the configured language model, side by side."""
-        return await answer("compare", service.compare, body)
+        return await answer("compare", answers.compare, body)
 
 
 def _changes(app: FastAPI, service: Service) -> None:
