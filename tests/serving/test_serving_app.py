@@ -11,7 +11,7 @@ import pytest
 from served import CHAT, messages
 
 from distillir.adapters import RemoteRetriever
-from distillir.errors import ConfigError, ServiceError
+from distillir.errors import ConfigError, DataError, ServiceError
 from distillir.recipes import open_retriever
 from distillir.serving import ServeSettings, Source, open_service
 from distillir.serving.server import bound
@@ -321,6 +321,23 @@ def test_there_must_be_something_to_serve(tmp_path):
         open_service(Source(tmp_path / "nothing"))
     with pytest.raises(ConfigError, match="no encoder is called"):
         Source(tmp_path, encoder="tpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cause", "cure"),
+    [
+        ("recipe.json", {"student": "dense"}, "a dense run, for which there is no service", "distillir search"),
+        ("recipe.json", {"student": "generative"}, "a generative run, for which there", "distillir search"),
+        ("generative.json", {"student": "../run/student"}, "a generative run, for which there", "distillir search"),
+        ("recipe.json", {"student": "reranker"}, "a run of a reranker", "--reranker"),
+    ],
+)
+def test_runs_that_are_searched_elsewhere(tmp_path, name, content, cause, cure):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match=cause) as raised:
+        open_service(Source(tmp_path / "run"))
+    assert cure in raised.value.cure
 
 
 def test_a_remote_retriever_finds_what_a_local_one_does(live, animal_run, monkeypatch):

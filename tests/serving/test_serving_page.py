@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, browser_program
+from language_model import LanguageModel
+
+from distillir.serving import Rewriter
 
 pytestmark = pytest.mark.skipif(browser_program() is None, reason="no Chromium is installed")
 
@@ -103,3 +106,29 @@ def test_side_by_side_a_token_and_a_phone(live, browser):
     picture(browser, "side-by-side")
     browser.run("document.getElementById('new').click()")
     assert browser.run("document.querySelectorAll('.said').length") == 0
+    assert browser.run("Boolean(document.getElementById('welcome'))")
+
+
+def test_three_ways_side_by_side_and_a_new_chat_meanwhile(live, browser):
+    model = LanguageModel("where does the otter live")
+    try:
+        service = live(rewriter=Rewriter.at(model.url, "rule", "", 5.0))
+        browser.open(service.url)
+        browser.wait("document.getElementById('about').textContent.includes('40 documents')")
+        browser.run("document.getElementById('compare').click()")
+        ask(browser, QUESTIONS[0], 1)
+        ask(browser, QUESTIONS[1], 2)
+        columns = "[...document.querySelectorAll('.found')[1].querySelectorAll('.columns h3')].map(e => e.textContent)"
+        assert browser.run(columns) == ["Last turn alone", "Student, whole conversation", "Rewrite by rule"]
+        assert "“where does the otter live”" in browser.run("document.querySelectorAll('.found')[1].textContent")
+        picture(browser, "three-ways")
+        model.broken = True
+        ask(browser, QUESTIONS[1], 3)
+        assert browser.run("document.querySelector('.error').textContent").startswith("No rewrite: ")
+        # A reply to a chat that is over is not shown in the next one.
+        browser.run("document.getElementById('question').value = 'what does the otter eat'")
+        browser.run("document.getElementById('ask').requestSubmit(); document.getElementById('new').click()")
+        browser.wait("!document.getElementById('send').disabled")
+        assert browser.run("document.querySelectorAll('.said, .found').length") == 0
+    finally:
+        model.close()

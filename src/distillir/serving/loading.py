@@ -12,6 +12,7 @@ from distillir.data import Corpus
 from distillir.errors import ConfigError, DataError
 from distillir.index import open_index
 from distillir.recipes import open_response_retriever
+from distillir.recipes.generative_open import is_generative_folder
 from distillir.recipes.marks import mark_of
 from distillir.recipes.opening import open_encoder, open_student
 from distillir.recipes.workshop import SAVED
@@ -100,12 +101,14 @@ def _check_kind(out: Path) -> None:
     """Refuse run folders that a service cannot search, each with where it belongs.
 
     Raises:
-        DataError: of a dense student or a reranker.
+        DataError: of a dense or generative student, or of a reranker.
     """
     saved = out / SAVED
     kind = json.loads(saved.read_text(encoding="utf-8")).get("student") if saved.is_file() else None
-    if kind == "dense":
-        raise DataError(out, "a dense run, for which there is no service", cure="search it with `distillir search`")
+    if is_generative_folder(out):  # a corpus of its own has such a folder without a recipe
+        kind = "generative"
+    if kind in ("dense", "generative"):
+        raise DataError(out, f"a {kind} run, for which there is no service", cure="search it with `distillir search`")
     if kind == "reranker":
         raise DataError(out, "a run of a reranker", cure=f"serve a sparse run with --reranker {out / 'student'}")
 

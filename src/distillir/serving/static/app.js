@@ -4,6 +4,7 @@
 const HITS = 5, SPOKEN = 300, SHOWN = 360, TERMS = 12;
 const state = { messages: [], token: "", busy: false, rewriter: "" };
 const by = (id) => document.getElementById(id);
+const welcome = by("welcome");
 
 function node(tag, classes, ...children) {
   const made = document.createElement(tag);
@@ -33,13 +34,13 @@ async function begin() {
     by("about").textContent = parts.filter(Boolean).join(" · ");
     state.rewriter = about.rewriter;
     by("login").hidden = true;
-    by("ask").hidden = by("chat").hidden = false;
+    by("ask").hidden = by("chat").hidden = by("tools").hidden = false;
     by("question").focus();
   } catch (error) {
     if (error.status !== 401) { by("about").textContent = error.message; return; }
     by("about").textContent = state.token ? "That was not the token." : "";
     by("login").hidden = false;
-    by("ask").hidden = by("chat").hidden = true;
+    by("ask").hidden = by("chat").hidden = by("tools").hidden = true;
     by("token").focus();
   }
 }
@@ -144,8 +145,7 @@ function say(role, text) {
 }
 
 async function ask(text) {
-  const welcome = by("welcome");
-  if (welcome) welcome.remove();
+  welcome.remove();
   state.messages.push({ role: "user", content: text });
   const bubble = say("user", text);
   const waiting = node("p", "waiting", "Searching …");
@@ -155,6 +155,7 @@ async function ask(text) {
     const compare = by("compare").checked, begun = performance.now();
     const body = compare ? { messages: state.messages, k: HITS } : { messages: state.messages, k: HITS, explain: true };
     const reply = await call(compare ? "v1/compare" : "v1/search", body);
+    if (!bubble.isConnected) return;  // a new chat was begun meanwhile
     const hits = compare ? reply.student.hits : reply.hits;
     waiting.replaceWith(compare ? sideBySide(reply) : found(reply, performance.now() - begun));
     const best = hits.length ? hits[0].text.replace(/\s+/g, " ").trim() : "";
@@ -163,6 +164,7 @@ async function ask(text) {
     say("assistant", spoken);
     bubble.scrollIntoView({ block: "start" });
   } catch (error) {
+    if (!bubble.isConnected) return;
     state.messages.pop();
     waiting.replaceWith(node("p", "error", error.message));
   }
@@ -193,7 +195,7 @@ document.addEventListener("keydown", (event) => {
 
 by("new").addEventListener("click", () => {
   state.messages = [];
-  by("chat").replaceChildren();
+  by("chat").replaceChildren(welcome);
   by("question").focus();
 });
 
