@@ -350,6 +350,7 @@ EXPORTS = {
     ],
     "distillir.sampling.draw": ["All", "Bands", "DRAWS", "Draw", "LogUniform", "StratifiedScore", "Top", "UniformBand"],
     "distillir.serving": [
+        "Cluster",
         "Rewriter",
         "ServeSettings",
         "Service",

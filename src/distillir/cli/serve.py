@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,21 @@ def serve(
     responses: Annotated[Path | None, typer.Option(help="Run folder of a response recipe, for /v1/respond.")] = None,
     reranker: Annotated[str | None, typer.Option(help="Folder of a reranker, or a cross-encoder's model id.")] = None,
     encoder: Annotated[str, typer.Option(help="onnx, torch, or auto: the run's export where it has one.")] = "auto",
+    engine_url: Annotated[
+        str | None, typer.Option(help="Index to search in place of the run's own, such as http://host:9200/docs.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="What answers there: opensearch or elasticsearch.")] = "opensearch",
+    engine_form: Annotated[str | None, typer.Option(help="As `export` was told, by default the first.")] = None,
+    engine_field: Annotated[str, typer.Option(help="Where the documents' vectors are.")] = "vector",
+    engine_by_dimension: Annotated[
+        bool, typer.Option("--engine-by-dimension", help="Name terms by number, as `export` did.")
+    ] = False,
+    engine_auth_env: Annotated[
+        str, typer.Option(help="Variable with the Authorization header for it, such as `ApiKey …`.")
+    ] = "DISTILLIR_ENGINE_AUTH",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; by default one a core with --engine-url, else one.")
+    ] = None,
     state: Annotated[
         Path | None, typer.Option(help="Folder of added documents and shadow log; by default RUN.serving.")
     ] = None,
@@ -49,7 +65,7 @@ def serve(
         from distillir.errors import ConfigError, MissingDependencyError
 
         try:
-            from distillir.serving import Rewriter, ServeSettings, ShadowSettings, Source
+            from distillir.serving import Cluster, Rewriter, ServeSettings, ShadowSettings, Source
             from distillir.serving import serve as serve_run
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "prometheus_client"):
@@ -57,9 +73,11 @@ def serve(
             raise MissingDependencyError(str(error.name), "serve") from error
         from distillir.teachers import Prices
 
+        if workers is None:
+            workers = (os.cpu_count() or 1) if engine_url is not None and responses is None else 1
         settings = ServeSettings(
             host=host, port=port, token_env=token_env, max_k=max_k, max_turns=max_turns, in_flight=in_flight,
-            cache=cache, timeout=timeout,
+            cache=cache, timeout=timeout, workers=workers,
         )  # fmt: skip
         prices = numbers(price, float, "--price")
         if len(prices) != 2:
@@ -71,9 +89,12 @@ def serve(
             rewriter = Rewriter.at(
                 rewriter_url, rewriter_model, rewriter_key_env, rewriter_timeout, Prices(prices[0], prices[1])
             )
+        cluster = None
+        if engine_url is not None:
+            cluster = Cluster(engine_url, engine, engine_form, engine_field, engine_by_dimension, engine_auth_env)
         quiet_loading()
         serve_run(
-            Source(run, responses, reranker, encoder, state),
+            Source(run, responses, reranker, encoder, state, cluster),
             settings,
             say=lambda line: typer.echo(line, err=True),
             rewriter=rewriter,

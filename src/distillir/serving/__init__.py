@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distillir.serving.agreement import ShadowReport, shadow_report
     from distillir.serving.app import create_app
+    from distillir.serving.cluster import Cluster
     from distillir.serving.loading import Source
     from distillir.serving.rewriter import Rewriter
     from distillir.serving.server import app_of, open_service, serve
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from distillir.serving.shadow import ShadowSettings, read_shadow
 
 __all__ = [
+    "Cluster",
     "Rewriter",
     "ServeSettings",
     "Service",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Cluster": "distillir.serving.cluster",
     "Rewriter": "distillir.serving.rewriter",
     "ServeSettings": "distillir.serving.settings",
     "Service": "distillir.serving.service",

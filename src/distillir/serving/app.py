@@ -139,6 +139,10 @@ def _changes(app: FastAPI, service: Service) -> None:
         """Serve what the run folder holds now, without losing a request; the same as the signal SIGHUP."""
 
         async def work(_: object) -> dict[str, Any]:
+            if service.settings.workers > 1:
+                raise ServiceError(
+                    409, f"this is one of {service.settings.workers} workers", "send SIGHUP to the process you started"
+                )
             return await service.reload()
 
         return await answer("reload", work, None)
@@ -241,6 +245,6 @@ def about_of(service: Service, about: dict[str, Any]) -> dict[str, Any]:
         "respond": gen.responder is not None,
         "rewriter": service.rewriter.name if service.rewriter else "",
         "fallback": service.fallback and gen.confidence is not None,
-        "workers": 1,
+        "workers": service.settings.workers,
         "note": about.get("note", ""),
     }

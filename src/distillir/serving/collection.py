@@ -34,16 +34,17 @@ class Collection:
     Args:
         index: of the documents, changed by nobody else.
         base: names what it was built from; the version is `BASE-NUMBER`, the number of the last change applied.
-        journal: changes to apply. Applying one again changes nothing, so those after the last note are.
+        journal: changes to apply. Applying one again changes nothing, so those after the last note are. None: documents
+            are changed by others, and the version is the base.
         encoder: opens what encodes documents; called when the first is added.
-        note: file that keeps the number applied.
+        note: file that keeps the number applied, in the folder of the index.
     """
 
     def __init__(
         self,
         index: Index,
         base: str,
-        journal: Journal,
+        journal: Journal | None,
         encoder: Callable[[], DocumentEncoder],
         note: Path,
     ) -> None:
@@ -55,22 +56,25 @@ class Collection:
         self._encoder: DocumentEncoder | None = None
         self._note = note
         self._count, self._holders = threading.Lock(), 0
+        self.seq = 0
+        if journal is None:
+            return
         self.seq = int(read_json(note).get("seq", 0)) if note.exists() else 0
         if self.seq > journal.last:
             raise SearchIndexError(
                 f"{note.parent} holds {self.seq} changes, the journal {journal.path} only {journal.last}",
                 "restore the journal, or build the index again",
             )
-        self.catch_up()
+        self.catch_up(journal)
 
     @property
     def version(self) -> str:
         """Names the documents as they are now."""
-        return f"{self.base}-{self.seq}"
+        return self.base if self.journal is None else f"{self.base}-{self.seq}"
 
-    def catch_up(self) -> None:
+    def catch_up(self, journal: Journal) -> None:
         """Apply what the journal has beyond the present state."""
-        for change in self.journal.changes(self.seq):
+        for change in journal.changes(self.seq):
             self.apply(change, self.encode(change), int(change["seq"]))
         self.note()
 
@@ -125,7 +129,8 @@ class Collection:
             self._holders -= 1
             left = self._holders
         if not left:
-            self.note()
+            if self.journal is not None:
+                self.note()
             self.index.close()
 
 

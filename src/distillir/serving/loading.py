@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from distillir.recipes.opening import open_encoder, open_student
 from distillir.recipes.workshop import SAVED
 from distillir.search import ResponseRetriever
 from distillir.search.rerank import reranker_of
+from distillir.serving.cluster import Cluster, ClusterIndex
 from distillir.serving.collection import Collection
 from distillir.serving.confidence import FILE, Confidence
 from distillir.serving.generation import Generation
@@ -40,6 +42,7 @@ class Source:
         run: run folder of a sparse or response recipe, or a link to one; looked at again with every reload.
         responses: run folder of a response recipe, beside a sparse one.
         reranker: folder or model id.
+        cluster: engine that has the documents, in place of the run's own index.
         encoder: "onnx": the export in the run folder; "torch": the student itself; "auto": the export where it is of
             this student.
         state: folder of the journal and the shadow log; by default `RUN.serving` beside the run folder.
@@ -50,6 +53,7 @@ class Source:
     reranker: str | None = None
     encoder: str = "auto"
     state: Path | None = None
+    cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
@@ -63,7 +67,7 @@ class Source:
 
 
 def open_generation(
-    source: Source, settings: ServeSettings, metrics: Metrics, journal: Journal, present: Generation | None
+    source: Source, settings: ServeSettings, metrics: Metrics, journal: Journal | None, present: Generation | None
 ) -> Generation:
     """What the source holds now.
 
@@ -79,7 +83,7 @@ def open_generation(
     responses = source.responses.resolve() if source.responses else None
     made = Generation()
     _check_kind(out)
-    if mark_of(out, "index").is_file() and (out / "index" / "index.json").is_file():
+    if source.cluster or (mark_of(out, "index").is_file() and (out / "index" / "index.json").is_file()):
         student = open_student(out)
         made.searcher = _searcher(source, out, student, settings, metrics, journal, present)
         if (out / FILE).is_file():
@@ -119,13 +123,19 @@ def _searcher(
     student: SparseStudent,
     settings: ServeSettings,
     metrics: Metrics,
-    journal: Journal,
+    journal: Journal | None,
     present: Generation | None,
 ) -> Searcher:
-    encoder, version = _encoder(source, out, student)
+    encoder, version = _encoder(source, out, student, settings.workers)
+    if source.cluster is not None:
+        there = ClusterIndex(source.cluster, student)
+        collection = Collection(there, there.version, None, lambda: open_encoder(out), out / "index" / "served.json")
+        return Searcher(encoder, version, collection, None, student, settings, metrics)
     base = hashlib.blake2b(mark_of(out, "index").read_bytes() + str(out / "index").encode(), digest_size=4).hexdigest()
-    collection = present.searcher.collection if present and present.searcher else None
-    if collection is None or collection.base != base:
+    shared = present.searcher.collection if present and present.searcher else None
+    if shared is not None and shared.base == base:
+        collection = shared
+    else:
         index = open_index(out / "index", dim=student.dim)
         try:
             collection = Collection(index, base, journal, lambda: open_encoder(out), out / "index" / "served.json")
@@ -135,11 +145,13 @@ def _searcher(
     return Searcher(encoder, version, collection, Corpus.open(out / "corpus.arrow"), student, settings, metrics)
 
 
-def _encoder(source: Source, out: Path, student: SparseStudent) -> tuple[SparseStudent | OnnxEncoder, str]:
+def _encoder(
+    source: Source, out: Path, student: SparseStudent, workers: int
+) -> tuple[SparseStudent | OnnxEncoder, str]:
     made_of = student.fingerprint()
     if source.encoder == "torch" or (source.encoder == "auto" and not is_export(out / "onnx")):
         return student, made_of
-    encoder = OnnxEncoder.open(out / "onnx")
+    encoder = OnnxEncoder.open(out / "onnx", threads=max(1, (os.cpu_count() or 1) // workers))
     if encoder.student == made_of:
         return encoder, encoder.fingerprint()
     if source.encoder == "onnx":
@@ -162,7 +174,9 @@ def _responder(out: Path, present: Generation | None) -> tuple[ResponseRetriever
     return open_response_retriever(out), version
 
 
-def about_run(out: Path) -> str:
-    """The engine of a run's index, "" where it has none."""
-    path = out / "index" / "index.json"
+def engine_of(source: Source) -> str:
+    """The engine that has the documents, "" where there are none."""
+    if source.cluster is not None:
+        return source.cluster.engine
+    path = source.run.resolve() / "index" / "index.json"
     return str(json.loads(path.read_text(encoding="utf-8")).get("engine", "")) if path.is_file() else ""

@@ -18,12 +18,13 @@ from distillir.errors import ConfigError, DistillirError
 from distillir.serving.app import create_app
 from distillir.serving.generation import Generation
 from distillir.serving.journal import Journal
-from distillir.serving.loading import Source, about_run, open_generation
+from distillir.serving.loading import Source, engine_of, open_generation
 from distillir.serving.metrics import Metrics
 from distillir.serving.rewriter import Rewriter
 from distillir.serving.service import Service
 from distillir.serving.settings import ServeSettings
 from distillir.serving.shadow import ShadowSettings
+from distillir.serving.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -47,35 +48,43 @@ def open_service(
         raise ConfigError("shadow and fallback need the language model", "name its endpoint with --rewriter-url")
     if not source.run.exists():
         raise ConfigError(f"{source.run}: no such run folder", "check the path, or run `distillir quickstart`")
-    journal = Journal(source.folder)
+    journal = None if source.cluster else Journal(source.folder)
+    source.folder.mkdir(parents=True, exist_ok=True)
     try:
 
         def opened(present: Generation | None) -> Generation:
             return open_generation(source, settings, metrics, journal, present)
 
-        service = Service(opened, journal, settings, metrics, rewriter=rewriter, shadow=shadow, fallback=fallback)
-    except BaseException:
-        journal.close()
-        raise
-    if fallback and service.current.confidence is None:
-        service.current.retire()
-        journal.close()
-        raise ConfigError(
-            f"{source.run} has no calibrated confidence", f"run `distillir shadow calibrate {source.run}` first"
+        service = Service(
+            opened, journal, source.folder, settings, metrics, rewriter=rewriter, shadow=shadow, fallback=fallback
         )
+        if fallback and service.current.confidence is None:
+            service.current.retire()
+            raise ConfigError(
+                f"{source.run} has no calibrated confidence", f"run `distillir shadow calibrate {source.run}` first"
+            )
+    except BaseException:
+        if journal is not None:
+            journal.close()
+        raise
     return service
 
 
 def app_of(source: Source, service: Service, token: str = "") -> FastAPI:
     """The application of an opened service, which says what it runs on."""
-    engine = about_run(source.run.resolve())
+    engine = engine_of(source)
     encoder = type(service.current.searcher.retriever.encoder).__name__ if service.current.searcher else ""
-    return create_app(service, token, about={"engine": engine, "encoder": encoder, "note": workers_note(engine)})
+    return create_app(
+        service, token, about={"engine": engine, "encoder": encoder, "note": workers_note(source, service.settings)}
+    )
 
 
-def workers_note(engine: str) -> str:
+def workers_note(source: Source, settings: ServeSettings) -> str:
     """How many workers, and why."""
-    if not engine:
+    if source.cluster is not None:
+        many = settings.workers
+        return f"{many} worker{'s' if many > 1 else ''}: {source.cluster.engine} has the documents"
+    if not (engine := engine_of(source)):
         return "one worker"
     return f"one worker: the embedded engine {engine} is changed by one process; its threads use all cores"
 
@@ -114,41 +123,62 @@ def serve(
     say: Callable[[str], None],
     **options: Any,
 ) -> None:
-    """Serve until the process is told to end (SIGTERM, Ctrl-C); SIGHUP reloads.
+    """Serve until the process is told to end (SIGTERM, Ctrl-C); SIGHUP reloads, all workers where there are several.
 
     Args:
         source: what. settings: where, and limits.
-        say: takes the lines that tell address and workers.
+        say: takes what tells address and workers.
         options: of `open_service`.
 
     Raises:
-        ConfigError: the port is taken, or others could reach a service without token. And those of `open_service`.
+        ConfigError: the port is taken, others could reach a service without token, or several workers were to change
+            one embedded index. And those of `open_service`.
     """
-    token = settings.token()
-    with bound(settings) as listener:  # before models are loaded: a taken port is known at once
-        service = open_service(source, settings, **options)
-        app = app_of(source, service, token)
-        inner = app.router.lifespan_context
-
-        @asynccontextmanager
-        async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reloading(service))
-            async with inner(app) as state:
-                yield state
-
-        app.router.lifespan_context = lifespan
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,  # addresses and paths of users are nobody's business
-            server_header=False,
-            timeout_graceful_shutdown=int(settings.grace) + 1,
+    settings.token()
+    if settings.workers > 1 and (source.cluster is None or source.responses is not None):
+        what = "index of responses" if source.cluster else "index"
+        raise ConfigError(
+            f"{settings.workers} workers over one embedded {what}, which belongs to one process",
+            "serve with --workers 1, whose threads use all cores, or search an engine with --engine-url",
         )
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        say(f"http://{shown}:{port}  {', '.join(_told(service))}, {'with' if token else 'without'} token")
-        say(workers_note(about_run(source.run.resolve())))
-        uvicorn.Server(config).run(sockets=[listener])
+    with bound(settings) as listener:  # before models are loaded: a taken port is known at once
+        if settings.workers == 1:
+            serve_at(listener, say, source, settings, options)
+        else:
+            Workers(settings.workers, serve_at, listener, source, settings, options).run(say)
+
+
+def serve_at(
+    listener: socket.socket,
+    say: Callable[[str], None],
+    source: Source,
+    settings: ServeSettings,
+    options: dict[str, Any],
+) -> None:
+    """`serve` in this process, at a socket that is bound already."""
+    token, service = settings.token(), open_service(source, settings, **options)
+    app = app_of(source, service, token)
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reloading(service))
+        async with inner(app) as state:
+            yield state
+
+    app.router.lifespan_context = lifespan
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # addresses and paths of users are nobody's business
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.grace) + 1,
+    )
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    about = f"http://{shown}:{port}  {', '.join(_told(service))}, {'with' if token else 'without'} token"
+    say(f"{about}\n{workers_note(source, settings)}")
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _told(service: Service) -> Iterator[str]:

@@ -7,11 +7,13 @@ import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from distillir.conversation import Conversation
 from distillir.errors import DistillirError, ServiceError
 from distillir.search import Hit
+from distillir.serving.cluster import ELSEWHERE
 from distillir.serving.desk import Desk
 from distillir.serving.generation import Generation
 from distillir.serving.journal import Journal
@@ -30,7 +32,8 @@ class Service:
 
     Args:
         open_generation: opens what is to be served now; given the present generation, it may share its collection.
-        journal: of added and deleted documents.
+        journal: of added and deleted documents; None where others change them.
+        state: folder of the shadow log.
         settings: limits and times. metrics: counters.
         rewriter: language model for shadow, comparison and fallback. shadow: what is compared.
         fallback: ask the rewriter where confidence is low.
@@ -39,7 +42,8 @@ class Service:
     def __init__(
         self,
         open_generation: Open,
-        journal: Journal,
+        journal: Journal | None,
+        state: Path,
         settings: ServeSettings,
         metrics: Metrics,
         *,
@@ -58,21 +62,23 @@ class Service:
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="search")
         self._documents = ThreadPoolExecutor(1, thread_name_prefix="documents")
         self.current = open_generation(None)
-        self.shadowing = Shadowing(self, shadow or ShadowSettings(), ShadowLog(journal.folder))
+        self.shadowing = Shadowing(self, shadow or ShadowSettings(), ShadowLog(state))
         self._count()
 
     async def change(self, change: Mapping[str, Any]) -> dict[str, Any]:
         """Add or delete documents; once this returns, the change survives a crash and every later search sees it."""
+        if (journal := self.journal) is None:
+            raise ServiceError(409, "this service does not change documents", ELSEWHERE)
         async with self._changing:
             with self.using() as gen:
                 collection = gen.search().collection
                 vectors = await self._document_thread(lambda: collection.encode(change))
                 async with collection.lock.writing():
-                    seq = await self._document_thread(lambda: self.journal.append(change))
+                    seq = await self._document_thread(lambda: journal.append(change))
                     try:
                         await self._document_thread(lambda: collection.apply(change, vectors, seq))
                     except BaseException:
-                        self.journal.undo()
+                        journal.undo()
                         raise
                 self._count()
                 return {"served": gen.served, "documents": len(collection.index)}
@@ -134,7 +140,8 @@ class Service:
         await self.desk.drain()
         await self.shadowing.drain()
         self.current.retire()
-        self.journal.close()
+        if self.journal is not None:
+            self.journal.close()
         for pool in (self._threads, self._documents):
             pool.shutdown(wait=False)
 

@@ -26,6 +26,7 @@ class ServeSettings:
         timeout: seconds a request may take, and its body to arrive.
         batch: conversations encoded together at most.
         cache: conversations whose vectors are remembered.
+        workers: processes that answer; several only where an engine elsewhere has the documents.
         grace: seconds that requests in flight get when the service is stopped.
     """
 
@@ -41,9 +42,10 @@ class ServeSettings:
     batch: int = 16
     cache: int = 4096
     grace: float = 10.0
+    workers: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("max_body", "max_turns", "max_k", "max_documents", "in_flight", "batch"):
+        for name in ("max_body", "max_turns", "max_k", "max_documents", "in_flight", "batch", "workers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "give 1 or more")
         if not 0 <= self.port < 65536:
