@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from textwrap import dedent
@@ -346,6 +348,110 @@ def test_the_terms_by_turn_of_the_gate_page(capsys):
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith("0 user [('del', ")
     assert "bucket" in "".join(shown[1:])
+
+
+@pytest.fixture(scope="module")
+def served(desk, tmp_path_factory):
+    """The service of the page on serving, in a folder of its own: the folder and the service's address."""
+    import httpx
+
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copytree(desk / "docs", folder / "docs")
+    first, second, third = [words for page, words in commands() if page == "serving.md"][:3]
+    assert (first[1], second[1], third[1]) == ("init", "index", "serve")
+    environment = {**os.environ, "DISTILLIR_TOKEN": "", "PYTHONPATH": str(ROOT / "src")}
+    for words in (first, second):
+        program = [sys.executable, "-m", "distillir.cli", *words[1:]]
+        subprocess.run(program, cwd=folder, env=environment, check=True, capture_output=True)
+    program = [sys.executable, "-m", "distillir.cli", *third[1:], "--port", "0"]
+    child = subprocess.Popen(program, cwd=folder, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        url = next(line.split()[0] for line in child.stderr if line.startswith("http://"))
+        for _ in range(200):
+            try:
+                httpx.get(f"{url}/readyz", trust_env=False).raise_for_status()
+                break
+            except httpx.HTTPError:
+                time.sleep(0.05)
+        yield folder, url
+    finally:
+        child.terminate()
+        child.wait(20)
+        child.stderr.close()
+
+
+def test_the_request_of_the_serving_page(served):
+    _, url = served
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    asked = block("bash", "serving.md", "curl -s").replace("http://127.0.0.1:8765", url)
+    told = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    assert json.loads(told.stdout)["hits"][0]["id"] == "guide/buckets.md#2"
+
+
+@pytest.mark.parametrize("package", ["langchain_core", "llama_index", "haystack"])
+def test_the_frameworks_of_the_serving_page(served, package, monkeypatch):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    _, url = served
+    monkeypatch.setenv("HAYSTACK_TELEMETRY_ENABLED", "False")
+    names = run(block("python", "serving.md", f"from {package}" if package != "langchain_core" else "langchain import")
+                .replace("http://127.0.0.1:8765", url))  # fmt: skip
+    found = names["documents"] if "documents" in names else names["retriever"].retrieve("how do i delete a bucket?")
+    assert "guide/buckets.md" in str(found[0])
+
+
+def test_the_shadow_of_the_serving_page(served, capsys, monkeypatch):
+    import httpx
+
+    folder, url = served
+    brought = json.loads(block("json", "serving.md", '"rewrite"'))
+    row = httpx.post(f"{url}/v1/search", json=brought, timeout=30, trust_env=False).raise_for_status().json()["request"]
+    report = next(words for page, words in commands() if page == "serving.md" and words[1:3] == ["shadow", "report"])
+    log = folder / "my-search" / "run.serving" / "shadow.jsonl"
+    for _ in range(200):
+        if log.exists() and log.read_text(encoding="utf-8").endswith("\n"):
+            break
+        time.sleep(0.05)
+    assert json.loads(log.read_text(encoding="utf-8"))["request"] == row
+    assert "delete" not in log.read_text(encoding="utf-8")  # no text of anybody
+    assert called(report, folder, capsys, monkeypatch).startswith("May the rewriter be switched off?  ")
+
+
+@pytest.mark.slow
+def test_the_other_commands_of_the_serving_page(served, tmp_path, capsys, monkeypatch):
+    """The export for onnxruntime, the calibration, and the documents for an engine; services were started above."""
+    folder = shutil.copytree(served[0], tmp_path / "copy")  # the other one is being served
+    question = {"role": "user", "content": "how do i delete a bucket"}
+    wrong = {"role": "user", "content": "where do tigers live"}
+    rows = [
+        {"id": f"c{i}#1", "group": f"c{i}", "messages": [asked], "relevant": ["guide/buckets.md#2"]}
+        for i, asked in enumerate([question, wrong] * 15)
+    ]
+    (folder / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    ran = []
+    for words in [words for page, words in commands() if page == "serving.md"]:
+        if words[1] in ("export-onnx", "export") or words[1:3] == ["shadow", "calibrate"]:
+            given = ["--contexts", "chats.jsonl"] if words[1] != "export" else []
+            more = ["-k", "1", "--risk", "0.9"] if words[1] == "shadow" else []
+            ran.append(called([*words, *given, *more], folder, capsys, monkeypatch))
+    assert "R@100" in ran[0]
+    assert "threshold" in ran[1]
+    assert "documents 3" in ran[2]
+
+
+def called(words, folder, capsys, monkeypatch):
+    """What a command prints."""
+    from distillir import cli
+
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    shown = capsys.readouterr()
+    assert not left.value.code, shown.err
+    return shown.out
 
 
 @pytest.mark.slow

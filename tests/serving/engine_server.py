@@ -24,7 +24,7 @@ def exported(run, folder, engine, form, by_dimension):
 
 
 class EngineServer:
-    """`url` is an alias of the index `name`. `auth`: header it asks for; `broken`: status it answers; `hangs_up`: how often."""
+    """`url`: alias of the index `name`. `auth`: header it wants; `broken`: status it answers; `hangs_up`: how often."""
 
     def __init__(self, engine):
         self.engine, self.name, self.auth, self.broken, self.hangs_up = engine, "docs-1", None, None, 0

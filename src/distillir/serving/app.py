@@ -29,7 +29,7 @@ ERRORS = {
     400: "the body is not JSON, or was cut off",
     401: "no bearer token, or a wrong one",
     408: "the body did not arrive in time",
-    409: "this service has no documents, responses or reranker",
+    409: "this service has not, or does not do, what was asked for",
     413: "the body is too large",
     421: "the request came under another host's name",
     422: "the request cannot be answered as it is",
