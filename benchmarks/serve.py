@@ -3,7 +3,8 @@
 The student is distilled on MTRAG, CANARD and QReCC (the row `student` of the benchmark mtrag), exported to int8, and
 served by `distillir serve` in a process of its own over the domain's pooled corpus. Users wait for a reply before they
 ask again; nothing is remembered between requests. (a) the same service with torch in float32; (b) SmolLM2-135M rewrites
-the question through llama.cpp on this machine, and the same service searches. `--full` ends with ten minutes at 80 % of
+the question through llama.cpp on this machine, and the same service searches; `--full` asks Qwen2.5-Coder-1.5B too,
+where its packages are installed. `--full` ends with ten minutes at 80 % of
 capacity while documents come and go, the service reloads and is killed, and every reply is replayed.
 """
 
@@ -27,7 +28,7 @@ from benchmarks.serve_load import Client, Process, under_load
 from benchmarks.serve_soak import soak
 from benchmarks.serve_speed import encoders, matmul_ms
 from distillir.data import Context, write_contexts
-from distillir.errors import ConfigError
+from distillir.errors import ConfigError, ModelError
 from distillir.recipes import SparseRecipe
 from distillir.recipes.onnx import OnnxExport, export_run
 from distillir.recipes.progress import Stages
@@ -37,25 +38,27 @@ from distillir.serving import Rewriter
 from distillir.students import OnnxEncoder, SparseStudent
 from distillir.students.checkpoint import is_student
 from distillir.teachers import LlamaServer, ServerSettings
+from distillir.teachers.packaged_llm import gguf_of
 
 DOMAIN, K = "cloud", 100
-LLM = "smollm2-135m"
+LLM, LARGE = "smollm2-135m", "qwen2.5-coder-1.5b"
 
 
 @dataclass(frozen=True)
 class Size:
-    """Users at once, seconds of each load, turns rewritten, repeats of the encoders, seconds of the soak."""
+    """Users at once, seconds of each load, turns each language model rewrites, encoders' repeats, soak's seconds."""
 
     users: tuple[int, ...]
     seconds: float
     rewritten: int
+    large: int
     chats: int
     repeats: int
     soak: float
 
 
-SHORT = Size(users=(1, 4, 16), seconds=15, rewritten=12, chats=20, repeats=3, soak=20)
-FULL = Size(users=(1, 4, 16), seconds=60, rewritten=60, chats=60, repeats=5, soak=600)
+SHORT = Size(users=(1, 4, 16), seconds=15, rewritten=12, large=0, chats=20, repeats=3, soak=20)
+FULL = Size(users=(1, 4, 16), seconds=60, rewritten=60, large=12, chats=60, repeats=5, soak=600)
 
 
 def run(data: Path | None, full: bool) -> dict[str, Any]:
@@ -91,7 +94,9 @@ def measured(material: Material, student: SparseStudent, size: Size, folder: Pat
                 rows[f"{name}_{users}"] = under_load(process.url, bodies, users, size.seconds).row()
             if name == "onnx":
                 follow_ups = [c for c in turns if c.conversation.depth > 1]
-                rows["llm_1"] = rewriting(process, follow_ups[: size.rewritten])
+                rows["llm_1"] = rewriting(process, LLM, follow_ups[: size.rewritten])
+                if size.large and at_hand(LARGE):
+                    rows["llm_large_1"] = rewriting(process, LARGE, follow_ups[: size.large])
     capacity = max(rows[f"onnx_{users}"]["per_s"] for users in size.users)
     texts = [material.corpora[DOMAIN].text(i) for i in range(40)]
     soaked = soak(out, bodies, 0.8 * capacity, size.soak, texts)
@@ -100,6 +105,7 @@ def measured(material: Material, student: SparseStudent, size: Size, folder: Pat
         "bench": "serve",
         "p95_ms": first["p95_ms"],
         "ratio_llm": round(rows["llm_1"]["p50_ms"] / first["p50_ms"], 1),
+        "ratio_llm_large": round(rows["llm_large_1"]["p50_ms"] / first["p50_ms"], 1) if "llm_large_1" in rows else None,
         "ratio_torch": speed["random_6x384"]["ratio"],
         "ratio_torch_trained": speed["trained"]["ratio"],
         "ratio_torch_service": round(rows[f"torch_{size.users[0]}"]["p50_ms"] / first["p50_ms"], 2),
@@ -138,14 +144,23 @@ def exported_run(out: Path) -> OnnxExport:
     return export_run(out, tolerance=0.99)
 
 
-def rewriting(process: Process, turns: Sequence[Context]) -> dict[str, float]:
+def at_hand(model: str) -> bool:
+    """Whether its packages are installed."""
+    try:
+        gguf_of(model)
+    except ModelError:
+        return False
+    return True
+
+
+def rewriting(process: Process, model: str, turns: Sequence[Context]) -> dict[str, float]:
     """One user whose question a language model rewrites before it is searched."""
-    say(f"{LLM}, {len(turns)} turns")
+    say(f"{model}, {len(turns)} turns")
     client = Client(process.url)
     spent = []
 
     async def ask() -> None:
-        with LlamaServer(ServerSettings(LLM)) as server:
+        with LlamaServer(ServerSettings(model)) as server:
             async with Rewriter(server.endpoint()) as rewriter:
                 await rewriter.rewrite(turns[-1].conversation)  # the first call loads pages
                 for turn in turns:

@@ -26,7 +26,7 @@ Body = dict[str, Any]
 
 
 class Process:
-    """`distillir serve RUN` on a free port; a context manager."""
+    """`distillir serve RUN` on a port that was free; a context manager."""
 
     def __init__(self, run: Path, *options: str) -> None:
         self.run, self.options = run, options
@@ -35,7 +35,8 @@ class Process:
 
     def start(self) -> None:
         """Start it and wait until it takes requests."""
-        program = [sys.executable, "-m", "distillir.cli", "serve", str(self.run), "--port", "0", *self.options]
+        port = str(urlsplit(self.url).port) if self.url else "0"  # started again, it is where it was
+        program = [sys.executable, "-m", "distillir.cli", "serve", str(self.run), "--port", port, *self.options]
         # Threads are as many as the processor has, whatever this process was told.
         environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         environment["DISTILLIR_TOKEN"] = ""

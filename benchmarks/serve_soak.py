@@ -38,7 +38,8 @@ class Soak:
     """What was met.
 
     Attributes:
-        replies: request and reply. statuses: of all requests.
+        replies: request and reply. statuses: of all requests; "interrupted": no reply, as the service was killed or
+            away; "dropped": no reply, though it was there.
         acknowledged: number of the change and id of each document, for additions and deletions.
         memory: (seconds, megabytes, process number).
     """
@@ -80,31 +81,34 @@ def soak(run: Path, bodies: Sequence[Body], rate: float, seconds: float, texts: 
 def _drive(
     process: Process, met: Soak, bodies: Sequence[Body], rate: float, seconds: float, texts: Sequence[str]
 ) -> None:
-    begun, stop, number = time.monotonic(), threading.Event(), [0]
+    begun, stop, away, started = time.monotonic(), threading.Event(), threading.Event(), 0
     users = 8
+
+    def unanswered(was_away: bool) -> Client:
+        met.statuses["interrupted" if was_away or away.is_set() else "dropped"] += 1
+        time.sleep(0.2)
+        return Client(process.url)
 
     def ask(offset: int) -> None:
         client, i = Client(process.url), offset
         while not stop.is_set():
             due = begun + i / rate
             time.sleep(max(0.0, due - time.monotonic()))
-            body = bodies[i % len(bodies)]
+            body, was_away = bodies[i % len(bodies)], away.is_set()
             try:
                 status, reply = client.post("/v1/search", body)
                 met.statuses[str(status)] += 1
                 if status == 200:
                     met.replies.append((body, reply))
             except (OSError, http.client.HTTPException):
-                met.statuses["interrupted"] += 1
-                time.sleep(0.2)
-                client = Client(process.url)
+                client = unanswered(was_away)
             i += users
 
     def write() -> None:
         client, i = Client(process.url), 0
         while not stop.wait(0.3):
             name = f"soak-{i}"
-            adding = i % 3 != 2
+            adding, was_away = i % 3 != 2, away.is_set()
             row = {"id": name, "text": texts[i % len(texts)], "title": "", "metadata": {"soak": i}}
             body: Body = {"documents": [row]} if adding else {"ids": [f"soak-{i - 1}"]}
             try:
@@ -116,22 +120,20 @@ def _drive(
                 if status == 200 and i % 20 == 10:
                     met.statuses[str(client.post("/v1/reload")[0])] += 1
             except (OSError, http.client.HTTPException):
-                met.statuses["interrupted"] += 1
-                time.sleep(0.2)
-                client = Client(process.url)
+                client = unanswered(was_away)
             i += 1
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(users)] + [threading.Thread(target=write)]
     for thread in threads:
         thread.start()
-    killed = False
     while (passed := time.monotonic() - begun) < seconds:
-        if not killed and passed > seconds / 2:
-            killed = True
+        if not started and passed > seconds / 2:
+            away.set()
             process.kill()
             process.start()
-            number[0] += 1
-        met.memory.append((passed, process.memory(), number[0]))
+            away.clear()
+            started = 1
+        met.memory.append((passed, process.memory(), started))
         time.sleep(min(1.0, seconds / 20))
     stop.set()
     for thread in threads:

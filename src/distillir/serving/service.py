@@ -24,6 +24,7 @@ from distillir.serving.shadow import ShadowLog, ShadowSettings
 from distillir.serving.shadowing import Shadowing
 
 Done = TypeVar("Done")
+WAITING = 16  # searches at once where an engine elsewhere does the work
 Open = Callable[[Generation | None], Generation]
 
 
@@ -59,7 +60,8 @@ class Service:
         self.fallback = fallback
         self._open = open_generation
         self._changing = asyncio.Lock()
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="search")
+        many = (os.cpu_count() or 1) if journal is not None else WAITING
+        self._threads = ThreadPoolExecutor(many, thread_name_prefix="search")
         self._documents = ThreadPoolExecutor(1, thread_name_prefix="documents")
         self.current = open_generation(None)
         self.shadowing = Shadowing(self, shadow or ShadowSettings(), ShadowLog(state))
