@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from engine_scorer import nine_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from distillir.engines import dimension_names, feature_name, stored, stored_rows
 from distillir.engines.features import SMALLEST, features, short
 from distillir.errors import SearchIndexError
 from distillir.vectors import CSR
+from engine_scorer import nine_bits
 
 TERMS = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=12)
 DOTTED = st.text(st.sampled_from(".%2E5a#"), min_size=1, max_size=12)
