@@ -180,6 +180,9 @@ def test_others_may_reach_it_with_a_token_only(monkeypatch):
 def test_another_sites_name_does_not_reach_a_local_service(shared):
     body = {"messages": messages("otter")}
     assert shared.post("/v1/search", body, headers={"host": "evil.example:80"}).status_code == 421
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
+        refused = shared.post("/v1/search", body, headers={"origin": origin})
+        assert (refused.status_code, refused.json()["error"]["cause"]) == (403, "a page of another site asks")
     assert shared.post("/v1/search", body, headers={"host": "localhost"}).status_code == 200
     assert shared.post("/v1/search", body, headers={"host": "[::1]:8765"}).status_code == 200
     # Without its own content type a page elsewhere could send this without asking first.

@@ -28,6 +28,7 @@ PAGE = {
 ERRORS = {
     400: "the body is not JSON, or was cut off",
     401: "no bearer token, or a wrong one",
+    403: "a page of another site asks",
     408: "the body did not arrive in time",
     409: "this service has not, or does not do, what was asked for",
     413: "the body is too large",
@@ -166,7 +167,7 @@ def _probes(app: FastAPI, service: Service, about: dict[str, Any]) -> None:
         """Counters for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/v1/about", response_model=schema.About, responses={401: RESPONSES[401], 421: RESPONSES[421]})
+    @app.get("/v1/about", response_model=schema.About, responses={n: RESPONSES[n] for n in (401, 403, 421)})
     async def tell() -> Response:
         """What is served and what this service can do."""
         return _json(about_of(service, about))

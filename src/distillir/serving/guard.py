@@ -1,4 +1,4 @@
-"""What every request passes before it is looked at: host, token, size, and a time by which its body is here."""
+"""What every request passes before it is looked at: host, origin, token, size, and a time by which its body is here."""
 
 from __future__ import annotations
 
@@ -69,6 +69,13 @@ class Guard:
         if self._settings.local and name.strip("[]") not in LOOPBACK:
             # A page of another site whose name was made to point here would come under that name.
             raise ServiceError(421, "this service answers under this machine's own name only", "use http://127.0.0.1")
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not self._token and origin and origin.partition("://")[2].lower() != host.lower():
+            # A browser sends what a page of another site makes it send, from where that page could not reach. A token
+            # it does not have, so with one a proxy may stand in between under another name.
+            raise ServiceError(
+                403, "a page of another site asks", "ask from your server, or open the page of this service"
+            )
         if not self._token or not scope["path"].startswith(PROTECTED):
             return
         given = headers.get(b"authorization", b"")
