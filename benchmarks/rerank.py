@@ -2,9 +2,10 @@
 
 Train: MTRAG train turns of clapnq, cloud and fiqa. Candidates: BM25 of the question and of the rewrite, and the sparse
 student, merged. Teachers: `systems`, the fusion of five published runs, which also made the pooled corpus, so that its
-own figure is high; `listwise` and `pointwise`, the best packaged language model on a few lists. What is reranked on dev
-and test are BM25's and the sparse student's first; the row is chosen on dev, test is only reported. Differences are
-paired, intervals by conversation.
+own figure is high; `listwise` and `pointwise`, the best packaged language model on a few lists. All rows go on from
+`start`, which has seen no judgement (`rerank_start.py`). What is reranked on dev and test are BM25's and the sparse
+student's first; the row is chosen on dev, test is only reported. Differences are paired, intervals by conversation.
+Trainings and orders that are done are kept; a run that was stopped goes on.
 
 `--full` adds further objectives, the second stage without the first, all turns at the whole depth, 50 labelled lists,
 NovelEval, and the tables of components and scores, all trained and scored in bfloat16; without it everything is small
@@ -13,6 +14,7 @@ enough for ten minutes on two cores once vectors are there, and shows only that 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,15 @@ from benchmarks import dense_data
 from benchmarks.mtrag_data import say
 from benchmarks.rerank_data import FOLDER, RerankMaterial, Said, load, noveleval
 from benchmarks.rerank_speed import throughput
-from benchmarks.rerank_student import FULL, SHORT, Row, Size, learn, ndcg10, orders, untrained, worth
+from benchmarks.rerank_start import start_of
+from benchmarks.rerank_student import FULL, SHORT, Row, Size, learn, ndcg10, orders, worth
 from benchmarks.rerank_tables import components, scores
 from benchmarks.rerank_teachers import asked
 from distillir.data import Run
 from distillir.errors import ConfigError
 from distillir.evaluation import evaluate
 from distillir.objectives import ADRMSE, InfoNCE, LambdaRank, ListNet, MarginMSE, PointwiseMSE, RankNet
+from distillir.recipes.marks import told_by, write_text
 from distillir.search import rerank_run
 from distillir.students import RerankerStudent
 
@@ -69,14 +73,15 @@ def measured(data: Path, size: Size, full: bool) -> dict[str, Any]:
     said, questions, live = asked(material, size)
     labels: dict[str, Said] = {"systems": material.systems, **said}
     chosen = trained_rows(full, said)
-    start = untrained(size)
+    start = start_of(material, data, size)
     students: dict[str, RerankerStudent] = {}
     for name, row in chosen.items():
         begin = students["contrastive"] if row.second else start
         students[name] = learn(material, size, name, row, labels[row.teacher], begin)
+    trained, students = dict(students), {"start": start, **students}
     dev = table(material, "bm25", "dev", students, size)
-    best = max(students, key=lambda name: ndcg10(dev, name))
-    main = {name: students[name] for name in {best: 0, "contrastive": 0, "two_stages": 0}}
+    best = max(trained, key=lambda name: ndcg10(dev, name))
+    main = {name: students[name] for name in {best: 0, "start": 0, "contrastive": 0, "two_stages": 0}}
     test = {
         "bm25": table(material, "bm25", "test", students, size),
         "sparse": table(material, "sparse", "test", main, size),
@@ -99,7 +104,7 @@ def measured(data: Path, size: Size, full: bool) -> dict[str, Any]:
         result["noveleval"] = {name: on_noveleval(data, one) for name, one in students.items()}
     if size.tables:
         result["components"] = components(
-            material, size, questions, students["contrastive"], dense_data.load(data).pooled
+            material, size, questions, start, students["contrastive"], dense_data.load(data).pooled
         )
         result["scores"] = scores(material, size)
     return result
@@ -114,7 +119,13 @@ def table(
     runs: dict[str, Run] = {"before": found}
     if all(c.id in material.systems for c in turns):
         runs["teacher_systems"] = {c.id: {d: -r for d, r in material.systems[c.id].items()} for c in turns}
-    runs |= {name: orders(one, found, turns, material.corpus, size.depth) for name, one in students.items()}
+    for name, one in students.items():
+        path = (
+            FOLDER / "found" / f"{told_by(student=one.fingerprint(), found=found, turns=turns, depth=size.depth)}.json"
+        )
+        if not path.is_file():
+            write_text(path, json.dumps(orders(one, found, turns, material.corpus, size.depth)))
+        runs[name] = json.loads(path.read_text())
     pairs = [(name, "before") for name in students]
     pairs += [("two_stages", name) for name in students if name != "two_stages"]
     pairs += [(name, "teacher_systems") for name in students if "teacher_systems" in runs]

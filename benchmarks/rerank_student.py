@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from benchmarks.mtrag_data import say
-from benchmarks.rerank_data import RerankMaterial, Said, cut
+from benchmarks.rerank_data import FOLDER, RerankMaterial, Said, cut
 from benchmarks.teachers_students import MEASURES, summary
 from distillir.data import Context, Corpus, Run
 from distillir.evaluation import evaluate
 from distillir.objectives.contract import Objective
+from distillir.recipes.marks import told_by
 from distillir.recipes.rerank import texts_of
 from distillir.recipes.rerank_fit import RerankLabelled, fit_stage, label_lists
 from distillir.recipes.rerank_pool import merged_pool
@@ -20,11 +21,14 @@ from distillir.rendering import RenderSettings
 from distillir.sampling.draw import LogUniform
 from distillir.search import rerank_run
 from distillir.students import Reranker, RerankerSettings, RerankerStudent, resolve
+from distillir.students.reranker_checkpoint import load_reranker_student
+from distillir.students.student_folder import is_student
 from distillir.training import Tick, TrainSettings
 from distillir.training.listed import Kind
 
 Student = TypeVar("Student", bound=Reranker)
 SEED = 13
+LR = 3e-5
 START = "all-minilm-l6-v2"
 
 
@@ -36,8 +40,9 @@ class Size:
         train, limit: turns of the train split, and of dev and of test; None = all. depth: candidates reranked.
         listed: candidates a list in training.
         max_length: tokens of a conversation. passage_length: of a passage.
-        steps: of a training; 0 = passes over the turns, the best one on dev kept: `first` from the untrained student,
-            one from a trained one.
+        crops: cropped sentences that every student begins on. start_steps: on them, and on the encoder's scores.
+        steps: of a training; 0 = passes over the turns, the best one on dev kept: `first` of the contrastive stage, one
+            of the others.
         llm_lists: lists labelled by a language model. llm_depth: documents of each.
         speed_pairs, speed_repetitions: of the throughput.
         tables: whether components and scores are compared too. queries, table_turns, table_steps: of these.
@@ -50,6 +55,8 @@ class Size:
     listed: int
     max_length: int
     passage_length: int
+    crops: int
+    start_steps: tuple[int, int]
     steps: int
     llm_lists: int
     llm_depth: int
@@ -64,9 +71,23 @@ class Size:
     score_steps: int = 16
 
 
-SHORT = Size(30, 30, 20, 8, 48, 96, steps=10, llm_lists=2, llm_depth=6)
+SHORT = Size(30, 30, 20, 8, 48, 96, crops=64, start_steps=(6, 6), steps=10, llm_lists=2, llm_depth=6)
 FULL = Size(
-    None, None, 50, 8, 64, 96, steps=0, llm_lists=50, llm_depth=6, first=3, speed_pairs=512, tables=True, queries=60
+    train=None,
+    limit=None,
+    depth=50,
+    listed=8,
+    max_length=64,
+    passage_length=96,
+    crops=3000,
+    start_steps=(100, 400),
+    steps=0,
+    llm_lists=50,
+    llm_depth=6,
+    first=2,
+    speed_pairs=512,
+    tables=True,
+    queries=60,
 )
 
 
@@ -87,7 +108,17 @@ def untrained(size: Size) -> RerankerStudent:
     return RerankerStudent.from_pretrained(resolve(START), settings, seed=SEED)
 
 
-def learn(material: RerankMaterial, size: Size, name: str, row: Row, said: Said, start: Student) -> Student:
+def kept_student(train: Callable[[], RerankerStudent], **facts: object) -> RerankerStudent:
+    """What was trained of the same facts before, or is now."""
+    folder = FOLDER / "students" / told_by(**facts)[:16]
+    if not is_student(folder):
+        train().save(folder)
+    return load_reranker_student(folder)
+
+
+def learn(
+    material: RerankMaterial, size: Size, name: str, row: Row, said: Said, start: RerankerStudent
+) -> RerankerStudent:
     """A student of train turns; `start` stays as it is."""
     turns, dev = material.splits["train"], material.splits["dev"]
     alone = row.teacher != "systems"  # a language model has seen the head of the list only
@@ -95,11 +126,21 @@ def learn(material: RerankMaterial, size: Size, name: str, row: Row, said: Said,
     pool = merged_pool({"pooled": cut(material.pooled, depth)}, material.corpus, depth=depth, rule="round_robin")
     labelled = label_lists(turns, pool, material.corpus, said, kind=row.kind, rule=row.rule)
     judged = None if size.steps else (dev, material.first["bm25"]["dev"], 20)
-    training = TrainSettings(batch_size=8, lr=3e-5, warmup=0.1, max_steps=size.steps, epochs=100, seed=SEED)
+    training = TrainSettings(batch_size=8, lr=LR, warmup=0.1, max_steps=size.steps, epochs=100, seed=SEED)
     if not size.steps:
-        epochs = 5 if alone else 1 if row.second else size.first
-        training = TrainSettings(batch_size=8, lr=3e-5, warmup=0.1, epochs=epochs, seed=SEED, precision="bf16")
-    return fitted(name, start, labelled, material.corpus, row.objective, min(size.listed, depth), training, judged)
+        epochs = 5 if alone else size.first if name == "contrastive" else 1
+        training = TrainSettings(batch_size=8, lr=LR, warmup=0.1, epochs=epochs, seed=SEED, precision="bf16")
+    facts = [(c.id, dict(c.relevant), one) for c, one in zip(labelled.contexts, labelled.labels, strict=True)]
+    return kept_student(
+        lambda: fitted(
+            name, start, labelled, material.corpus, row.objective, min(size.listed, depth), training, judged
+        ),
+        start=start.fingerprint(),
+        row=[str(row.objective), row.objective.name, row.rule, row.kind],
+        training=str(training),
+        lists=[size.listed, depth, facts],
+        judged=[] if judged is None else [c.id for c in dev],
+    )
 
 
 def fitted(

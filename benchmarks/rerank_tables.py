@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import dense_data
 from benchmarks.mtrag_data import say
 from benchmarks.rerank_data import RerankMaterial, cut, sparse, spread
-from benchmarks.rerank_student import SEED, Size, fitted, orders, untrained, worth
+from benchmarks.rerank_student import LR, SEED, Size, fitted, orders, worth
 from distillir.data import Context, Run, cropped_sentences
 from distillir.objectives import RankNet
 from distillir.recipes.rerank_fit import label_lists
@@ -37,9 +37,17 @@ LANGUAGE_MODEL = "smollm2-135m"
 
 
 def components(
-    material: RerankMaterial, size: Size, questions: Sequence[Context], start: Reranker, dense: DenseVectors
+    material: RerankMaterial,
+    size: Size,
+    questions: Sequence[Context],
+    start: Reranker,
+    reranker: Reranker,
+    dense: DenseVectors,
 ) -> dict[str, Any]:
-    """Rows of students on test, reranking BM25: the full table, and less retrievers or one kind of queries."""
+    """Rows of students on test, reranking BM25: the full table, and less retrievers or one kind of queries.
+
+    All go on from `start`; `reranker` orders the candidates of the fourth retriever.
+    """
     number = min(size.queries, len(questions)) or size.queries
     crops = cropped_sentences(material.corpus, number, SEED)
     kinds = {"crops": crops[:number]}
@@ -48,7 +56,7 @@ def components(
         both = [*crops[: number // 2], *written[number // 2 : number]]
         kinds = {"both": both, "questions": written, **kinds}
     main = next(iter(kinds))
-    found = _retrieved(material, size, {c.id: c for one in kinds.values() for c in one}, start, dense)
+    found = _retrieved(material, size, {c.id: c for one in kinds.values() for c in one}, reranker, dense)
     everyone = [c for one in kinds.values() for c in one]
     consensus = pool_run(merged_pool(found, material.corpus, depth=size.depth, rule="rrf"), everyone, material.corpus)
     cells = {f"{main}, {n} retrievers": (kinds[main], n) for n in (4, 2, 1)}
@@ -61,15 +69,16 @@ def components(
         said = {q: {d: s for d, s in consensus[q].items() if d in given} for q, given in listed.items()}
         labelled = label_lists(queries, pool, material.corpus, run_labels(said))
         students[name] = fitted(
-            name, untrained(size), labelled, material.corpus, RankNet(), size.listed, _settings(size.table_steps, 4)
+            name, start, labelled, material.corpus, RankNet(), size.listed, _settings(size.table_steps, 4)
         )
     turns, run = _test(material, size.table_turns, size.depth)
     runs = {
         "bm25": run,
+        "start": orders(start, run, turns, material.corpus, size.depth),
         **{name: orders(one, run, turns, material.corpus, size.depth) for name, one in students.items()},
     }
     full = next(iter(cells))
-    pairs = [(full, "bm25"), *((full, name) for name in list(cells)[1:])]
+    pairs = [(full, "bm25"), (full, "start"), *((full, name) for name in list(cells)[1:])]
     return {"queries": number, "retrievers": list(found), "depth": size.depth, **worth(runs, turns, pairs)}
 
 
@@ -94,9 +103,7 @@ def scores(material: RerankMaterial, size: Size) -> dict[str, Any]:
 
 
 def _settings(steps: int, batch: int) -> TrainSettings:
-    return TrainSettings(
-        batch_size=batch, lr=3e-5, warmup=0.1, epochs=100, max_steps=steps, seed=SEED, precision="bf16"
-    )
+    return TrainSettings(batch_size=batch, lr=LR, warmup=0.1, epochs=100, max_steps=steps, seed=SEED, precision="bf16")
 
 
 def _test(material: RerankMaterial, count: int, depth: int) -> tuple[list[Context], Run]:
@@ -106,7 +113,7 @@ def _test(material: RerankMaterial, count: int, depth: int) -> tuple[list[Contex
 
 
 def _retrieved(
-    material: RerankMaterial, size: Size, asked: Mapping[str, Context], start: Reranker, dense: DenseVectors
+    material: RerankMaterial, size: Size, asked: Mapping[str, Context], reranker: Reranker, dense: DenseVectors
 ) -> dict[str, Run]:
     """What each of the four finds in the whole corpus."""
     say(f"candidates of {len(asked)} queries")
@@ -116,7 +123,7 @@ def _retrieved(
         "bm25": words,
         "sparse": sparse({"": material.mtrag.pooled}, queries, size.depth),
         "dense": _nearest(dense, queries, size.depth),
-        "reranked": orders(start, words, [c for c in queries if words[c.id]], material.corpus, size.depth),
+        "reranked": orders(reranker, words, [c for c in queries if words[c.id]], material.corpus, size.depth),
     }
 
 
