@@ -28,7 +28,7 @@ from distillir.training.listed import Kind
 
 Student = TypeVar("Student", bound=Reranker)
 SEED = 13
-LR = 3e-5
+LR = 5e-5
 START = "all-minilm-l6-v2"
 
 
@@ -80,11 +80,14 @@ FULL = Size(
     max_length=64,
     passage_length=96,
     crops=3000,
-    start_steps=(100, 400),
+    start_steps=(100, 250),
     steps=0,
     llm_lists=50,
     llm_depth=6,
     first=2,
+    score_turns=24,
+    score_steps=12,
+    table_steps=32,
     speed_pairs=512,
     tables=True,
     queries=60,
