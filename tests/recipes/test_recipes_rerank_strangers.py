@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from distillir.conversation import Conversation
-from distillir.data import Context
+from distillir.data import Context, read_contexts, write_run
 from distillir.errors import ConfigError
 from distillir.recipes.rerank import run_rerank
 from distillir.recipes.rerank_fit import RerankLabelled
-from distillir.recipes.rerank_recipe import RerankRecipe
+from distillir.recipes.rerank_recipe import RerankRecipe, rerank_preset
 from distillir.recipes.rerank_strangers import with_strangers
 from distillir.sampling import RankedPool, Ranking
 
@@ -42,6 +42,8 @@ def test_strangers_stand_behind_what_was_found_and_are_neither_gold_nor_listed()
     again = with_strangers(given, 1000, 50, seed=1)
     assert again.pool["a"].positions.tolist() == made.pool["a"].positions.tolist()
     assert with_strangers(given, 1000, 50, seed=2).pool["a"].positions.tolist() != made.pool["a"].positions.tolist()
+    alone = with_strangers(given, 1000, 50, seed=1, alone=True)
+    assert alone.pool["a"].positions.tolist() == made.pool["a"].positions.tolist()[2:]
 
 
 def test_of_a_small_corpus_all_others_come_once():
@@ -60,6 +62,17 @@ def test_a_first_stage_reads_cropped_sentences_alone_and_needs_no_label(animals,
     folder = animals(tmp_path / "data")
     run = run_rerank(recipe_of(folder, FIRST, crops=4, train=folder / "train.jsonl"), quiet=True)
     assert run.training.steps == 2  # the twelve turns of train would make it eight
+
+
+def test_the_preset_of_encoders_begins_so_and_goes_on_as_rerank(animals, tmp_path):
+    first, *others = rerank_preset("encoder").stages
+    assert (first.queries, first.strangers, first.taught) == ("crops", 40, False)
+    assert [s.objective for s in others] == [s.objective for s in rerank_preset("rerank").stages]
+    folder = animals(tmp_path / "data")
+    write_run(folder / "teacher.trec", {c.id: {"otter-food": 1.0} for c in read_contexts(folder / "train.jsonl")})
+    recipe = recipe_of(folder, FIRST, crops=4, train=folder / "train.jsonl", teacher_run=folder / "teacher.trec")
+    recipe = recipe.model_copy(update={"method": "encoder", "training": {"max_steps": 1, "batch_size": 2}})
+    assert run_rerank(recipe, quiet=True).training.steps == 3
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def _lists_of(stage: RerankStage, labelled: RerankLabelled, passages: int, seed:
     """What a stage learns from."""
     if stage.queries == "crops":
         labelled = labelled.where(lambda i: labelled.contexts[i].source == CROP)
-    return with_strangers(labelled, passages, stage.strangers, seed) if stage.strangers else labelled
+    return with_strangers(labelled, passages, stage.strangers, seed, alone=True) if stage.strangers else labelled
 
 
 def _tested(

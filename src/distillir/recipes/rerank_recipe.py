@@ -33,7 +33,9 @@ class RerankStage(Strict):
     draw: dict[str, dict[str, Any]] = Field({"all": {}}, description="one draw → its parameters")
     gold: Literal["one", "all", "none"] = Field("none", description="golds listed a context and epoch")
     queries: Literal["all", "crops"] = Field("all", description="what it learns from: all queries or cropped sentences")
-    strangers: int = Field(0, ge=0, description="random passages behind each list; for objectives that read golds")
+    strangers: int = Field(
+        0, ge=0, description="random passages in place of candidates; for objectives that read golds"
+    )
     training: dict[str, Any] = Field({}, description="options of TrainSettings, over those of the recipe")
 
     def build_objective(self) -> Objective:
@@ -157,7 +159,7 @@ class RerankRecipe(Strict):
 
 
 def rerank_preset(name: str) -> RerankMethod:
-    """A preset of this package, "rerank" or "twolar", or a YAML file by path.
+    """A preset of this package, "rerank", "encoder" or "twolar", or a YAML file by path.
 
     Raises:
         ConfigError: no such preset or file, or one with unknown options.
