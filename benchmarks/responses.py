@@ -2,16 +2,16 @@
 
 Every row is measured on one fixed set of gold responses: hits among 100 candidates, MRR over the whole set; variety of
 what is said from the golds alone and from the set that generated responses joined. Latency is of one context at a time,
-encoding and search against generation by the teacher. `--full` has three seeds, the ablations and a judge of another
-family: mutual information of context and response under Qwen2.5-Coder-1.5B, beside random and the most generic
-responses. Test is only reported.
+encoding and search against generation by the teacher. `--full` has three seeds of the rows, one of the ablations, and a
+judge of another family: mutual information of context and response under Qwen2.5-Coder-1.5B, beside random and the most
+generic responses. Test is only reported. Labels and trainings that are done are kept; a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -25,12 +25,14 @@ from distillir.data import Context, ResponseRules, ResponseSet, load_chitchat
 from distillir.errors import ConfigError
 from distillir.evaluation import Comparison, SystemResult, compare, measure_latency
 from distillir.labels import LabelStore
+from distillir.recipes.marks import context_facts, told_by
 from distillir.recipes.response_fit import ResponseLabelled, fit_response, join_labelled, score_labelled
 from distillir.recipes.response_measure import ResponseTestBed, best
 from distillir.recipes.response_recipe import ResponseMethod
 from distillir.rendering import RenderSettings
 from distillir.search import ResponseRetriever
 from distillir.students import DenseSettings, ResponseStudent, resolve
+from distillir.students.response_checkpoint import is_response_student
 from distillir.teachers import (
     Candidates,
     LikelihoodSettings,
@@ -51,7 +53,11 @@ MEASURES = ("RR", "R@1", "R@10", "R@100")
 
 @dataclass(frozen=True)
 class Size:
-    """Contexts of each split and of the judge, responses in the set, generated ones a context, steps, seeds."""
+    """Contexts of each split and of the judge, responses in the set, generated ones a context, steps, seeds.
+
+    Attributes:
+        bf16: train in bfloat16, half the time on processors that can.
+    """
 
     train: int
     dev: int
@@ -62,12 +68,23 @@ class Size:
     seeds: tuple[int, ...]
     judged: int = 0
     latency: int = 5
+    bf16: bool = False
 
 
 SHORT = Size(train=96, dev=60, test=200, responses=2000, generated=2, steps=12, seeds=(13,))
 FULL = Size(
-    train=3000, dev=500, test=2000, responses=20000, generated=3, steps=375, seeds=(13, 14, 15), judged=100, latency=20
+    train=480,
+    dev=200,
+    test=1000,
+    responses=8000,
+    generated=3,
+    steps=90,
+    seeds=(13, 14, 15),
+    judged=40,
+    latency=20,
+    bf16=True,
 )
+ROWS = ("pairs", "data", "data_model")
 
 
 def method(a: float, *, generated: int | None = None) -> ResponseMethod:
@@ -181,19 +198,9 @@ def rows(
     rows, systems, kept = {"untrained": figures}, [SystemResult("untrained", found)], {"untrained": start}
     for name, (labelled, how) in levels.items():
         several = []
-        for seed in size.seeds:
+        for seed in size.seeds if name in ROWS else size.seeds[:1]:
             say(f"{name}, seed {seed}")
-            student = untrained()
-            training = TrainSettings(
-                epochs=100,
-                max_steps=size.steps,
-                batch_size=16,
-                lr=5e-5,
-                warmup=0.1,
-                seed=seed,
-                evaluate_every=size.steps,
-            )
-            fit_response(student, labelled, how, training, evaluate=dev.figure)
+            student = trained(labelled, how, seed, size, dev)
             found, figures = measure(student, bed, alone)
             several.append(figures)
             if seed == size.seeds[0]:
@@ -202,6 +209,38 @@ def rows(
         rows[name] = {key: round(fmean(one[key] for one in several), 4) for key in several[0]}
         rows[name]["mrr_by_seed"] = [one["mrr"] for one in several]
     return rows, systems, kept
+
+
+def trained(
+    labelled: ResponseLabelled, how: ResponseMethod, seed: int, size: Size, dev: ResponseTestBed
+) -> ResponseStudent:
+    """A student; what was trained of exactly this before is opened again."""
+    settings = TrainSettings(
+        epochs=100,
+        max_steps=size.steps,
+        batch_size=16,
+        lr=5e-5,
+        warmup=0.1,
+        seed=seed,
+        evaluate_every=size.steps,
+        precision="bf16" if size.bf16 else "fp32",
+    )
+    student = untrained()
+    facts = told_by(
+        start=student.fingerprint(),
+        size=asdict(size),
+        method=how.model_dump(),
+        training=str(settings),
+        contexts=[context_facts(c) for c in labelled.contexts],
+        responses=[[labelled.responses.text(int(p)) for p in own] for own in labelled.positives],
+        scores=[sorted(one.items()) for one in labelled.scores or ()] if how.taught else [],
+    )
+    folder = FOLDER / "students" / facts[:16]
+    if is_response_student(folder):
+        return ResponseStudent.from_pretrained(folder)
+    fit_response(student, labelled, how, settings, evaluate=dev.figure)
+    student.save(folder)
+    return student
 
 
 def untrained() -> ResponseStudent:
