@@ -8,6 +8,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
     BertConfig,
     DistilBertConfig,
     PreTrainedModel,
@@ -103,3 +105,30 @@ def tiny(kind: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         for parameter in model.parameters():
             parameter.normal_(0, 0.3)
     return model, tokenizer
+
+
+@pytest.fixture(scope="session")
+def paired(make, tmp_path_factory):
+    """Folder of a tiny encoder whose tokenizer joins pairs."""
+
+    def folder(kind: str) -> Path:
+        target = tmp_path_factory.mktemp(f"paired-{kind}")
+        tokenizer = AutoTokenizer.from_pretrained(make(kind))
+        cls, sep = tokenizer.cls_token, tokenizer.sep_token
+        between = f"{sep} {sep}" if kind == "roberta" else sep
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{cls} $A {sep}",
+            pair=f"{cls} $A {between} $B:1 {sep}:1",
+            special_tokens=[(cls, tokenizer.cls_token_id), (sep, tokenizer.sep_token_id)],
+        )
+        with quiet():
+            torch.manual_seed(7)
+            model = AutoModelForSequenceClassification.from_pretrained(make(kind), num_labels=1)
+            for parameter in model.parameters():
+                torch.nn.init.normal_(parameter, 0, 0.3)
+            model.save_pretrained(target)
+            tokenizer.save_pretrained(target)
+        return target
+
+    made: dict[str, Path] = {}
+    return lambda kind: made.setdefault(kind, folder(kind)) if kind not in made else made[kind]

@@ -4,13 +4,11 @@ import json
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tokenizers import processors
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from distillir.conversation import Conversation
 from distillir.errors import ConfigError, ConversationError, ModelError
@@ -37,33 +35,6 @@ pairs = [tuple(pair) for pair in json.load(open(pairs, encoding="utf-8"))]
 scores = CrossEncoder(folder, device="cpu").predict(pairs)
 json.dump(scores.tolist(), open(out, "w", encoding="utf-8"))
 """
-
-
-@pytest.fixture(scope="module")
-def paired(make, tmp_path_factory):
-    """Folder of a tiny encoder whose tokenizer joins pairs."""
-
-    def folder(kind: str) -> Path:
-        target = tmp_path_factory.mktemp(f"paired-{kind}")
-        tokenizer = AutoTokenizer.from_pretrained(make(kind))
-        cls, sep = tokenizer.cls_token, tokenizer.sep_token
-        between = f"{sep} {sep}" if kind == "roberta" else sep
-        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{cls} $A {sep}",
-            pair=f"{cls} $A {between} $B:1 {sep}:1",
-            special_tokens=[(cls, tokenizer.cls_token_id), (sep, tokenizer.sep_token_id)],
-        )
-        with quiet():
-            torch.manual_seed(7)
-            model = AutoModelForSequenceClassification.from_pretrained(make(kind), num_labels=1)
-            for parameter in model.parameters():
-                torch.nn.init.normal_(parameter, 0, 0.3)
-            model.save_pretrained(target)
-            tokenizer.save_pretrained(target)
-        return target
-
-    made: dict[str, Path] = {}
-    return lambda kind: made.setdefault(kind, folder(kind)) if kind not in made else made[kind]
 
 
 def says(rng: random.Random, longest: int) -> str:

@@ -20,12 +20,20 @@ def export_onnx(
     int8: Annotated[bool, typer.Option("--int8/--fp32", help="Quantise, or keep full precision.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Export a run's student for onnxruntime, measured before and after; `distillir serve` then runs the export."""
+    """Export a run's student for onnxruntime, measured before and after; `distillir serve` then runs the export.
+
+    A reranker keeps full precision and its scores; whatever opens it then runs the export.
+    """
     with interruptible("an earlier export is as it was"):
-        from distillir.recipes.onnx import export_run
+        from distillir.recipes.onnx import OnnxExport, export_run
+        from distillir.recipes.onnx_reranker import RerankerExport, export_reranker, reranker_in
 
         quiet_loading()
-        made = export_run(run, contexts, tolerance=tolerance, int8=int8)
+        made: OnnxExport | RerankerExport
+        if (reranker := reranker_in(run)) is not None:
+            made = export_reranker(reranker)
+        else:
+            made = export_run(run, contexts, tolerance=tolerance, int8=int8)
     if as_json:
         typer.echo(json.dumps(made.as_dict()))
         return

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,24 +63,41 @@ def write_onnx(student: SparseStudent, path: Path) -> None:
         MissingDependencyError: onnx or onnxscript is not installed.
         ModelError: torch cannot trace this architecture.
     """
+    sample = Conversation.from_pairs([("who wrote it", "a writer")], "and when was that")
+    ids = torch.tensor([student.render(sample).ids])
+    longest = student.settings.render.max_length
+    length = torch.export.Dim("length", min=2, max=longest)
+    with evaluating(student), torch.no_grad():
+        exported(PlainSparse(student), {INPUT: ids}, {1: length}, path, OUTPUT)
+
+
+def exported(module: nn.Module, inputs: Mapping[str, Tensor], free: Mapping[int, Any], path: Path, output: str) -> None:
+    """Trace a module into a file.
+
+    Args:
+        module: takes the inputs in their order.
+        inputs: name → sample.
+        free: axis → name or range; the same of every input.
+        path: of the graph. output: its name.
+
+    Raises:
+        MissingDependencyError: onnx or onnxscript is not installed.
+        ModelError: torch cannot trace this architecture.
+    """
     for package in ("onnx", "onnxscript"):
         try:
             __import__(package)
         except ModuleNotFoundError:
             raise MissingDependencyError(package, "onnx") from None
-    sample = Conversation.from_pairs([("who wrote it", "a writer")], "and when was that")
-    ids = torch.tensor([student.render(sample).ids])
-    longest = student.settings.render.max_length
-    shapes = {INPUT: {1: torch.export.Dim("length", min=2, max=longest)}}
-    with evaluating(student), torch.no_grad(), _quietly():
+    with _quietly():
         try:
             torch.onnx.export(
-                PlainSparse(student),
-                (ids,),
+                module,
+                tuple(inputs.values()),
                 path,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=shapes,
+                input_names=list(inputs),
+                output_names=[output],
+                dynamic_shapes=tuple(dict(free) for _ in inputs),
                 dynamo=True,
                 external_data=False,
                 verbose=False,
@@ -87,7 +105,8 @@ def write_onnx(student: SparseStudent, path: Path) -> None:
         except Exception as error:  # the exporter has many ways to say no
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
-                f"this architecture has no ONNX graph ({reason})", "serve the student itself: --encoder torch"
+                f"this architecture has no ONNX graph ({reason})",
+                "use the student itself: --encoder torch in a service",
             ) from error
 
 

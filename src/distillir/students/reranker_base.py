@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from distillir.students.reranker_pairs import PairReader
 from distillir.students.sparse import evaluating
 from distillir.students.threads import side_by_side
 
+if TYPE_CHECKING:
+    from distillir.students.reranker_graph import RerankerGraph
+
 BUDGET = 8192  # tokens of a batch, padding included
 CPU_BUDGET = 1024  # on a processor small batches stay in its caches, and there are enough of them for every thread
 
@@ -34,9 +38,12 @@ class Reranker(nn.Module, ABC):
         reader: makes pairs of texts.
         bf16: whether `predict` computes in bfloat16: some three times as fast on processors that can, for scores that
             agree to two or three digits.
+        graph: scores in the model's place on a processor, unless `bf16`; see `students.reranker_graph`. Gone as soon as
+            the model is to be trained.
     """
 
     bf16: bool = False
+    graph: RerankerGraph | None = None
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, reader: PairReader) -> None:
         super().__init__()
@@ -100,19 +107,30 @@ class Reranker(nn.Module, ABC):
         device = next(self.parameters()).device
         most = budget or (CPU_BUDGET if device.type == "cpu" else BUDGET)
 
+        graph = self.graph if device.type == "cpu" and not self.bf16 else None
+
         def score(chosen: list[int]) -> NDArray[np.float32]:
+            padded = self.reader.pad([joined[i] for i in chosen])
+            if graph is not None:
+                return graph(padded)
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-                found = self.score_pairs(self.reader.pad([joined[i] for i in chosen]).to(device))
-                if not found.isfinite().all():
-                    raise ModelError("the reranker's scores are not finite", "its weights are damaged; load it again")
-                scores: NDArray[np.float32] = found.cpu().numpy()
-                return scores
+                found: NDArray[np.float32] = self.score_pairs(padded.to(device)).cpu().numpy()
+                return found
 
         every = np.empty(len(joined), np.float32)
+        batches = token_batches([len(p) for p in joined], most)
         with evaluating(self):
-            for chosen, scores in side_by_side(score, token_batches([len(p) for p in joined], most), device):
+            for chosen, scores in side_by_side(score, batches, device, alone=graph is not None):
                 every[chosen] = scores
+        if not np.isfinite(every).all():
+            raise ModelError("the reranker's scores are not finite", "its weights are damaged; load it again")
         return every[[place[pair] for pair in pairs]]
+
+    def train(self, mode: bool = True) -> Self:
+        """To be trained, or not; what is trained is another model than its graph."""
+        if mode:
+            self.graph = None
+        return super().train(mode)
 
     def fingerprint(self) -> str:
         """Hash of all weights."""

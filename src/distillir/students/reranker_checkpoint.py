@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distillir.students.reranker_backbone import load_classifier
+from distillir.students.reranker_graph import FOLDER, graph_of
 from distillir.students.student_folder import is_student, kind_of, settings_in, student_folder, write_settings
 
 if TYPE_CHECKING:
@@ -49,7 +50,10 @@ def load_reranker_student(folder: str | Path) -> RerankerStudent:
 
     folder = Path(folder)
     settings = settings_in(folder, KIND, RerankerSettings, "open it as what it is")
-    return RerankerStudent(*load_classifier(folder), settings)
+    student = RerankerStudent(*load_classifier(folder), settings)
+    if (folder / FOLDER).is_dir():
+        student.graph = graph_of(folder, student.fingerprint())
+    return student
 
 
 def save_language_reranker(student: LanguageReranker, folder: str | Path) -> None:
