@@ -12,6 +12,7 @@ from distillir.cli.ablate import ablate
 from distillir.cli.ask import ask
 from distillir.cli.chat import chat
 from distillir.cli.common import fail
+from distillir.cli.data import data
 from distillir.cli.doctor import doctor
 from distillir.cli.evaluate import evaluate
 from distillir.cli.export import export
@@ -64,6 +65,7 @@ for command in (
     doctor,
 ):
     app.command(command.__name__.replace("_", "-"))(command)
+app.add_typer(data, name="data")
 app.add_typer(judge, name="judge")
 app.add_typer(label, name="label")
 app.add_typer(labels, name="labels")

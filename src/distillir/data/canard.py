@@ -5,11 +5,12 @@ One object a line: {_id = DIALOGUE#TURN, history = [question, answer, …], ques
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from distillir.data.conversations import HUMAN, Context
-from distillir.data.rows import Counts, read_json_rows
+from distillir.data.rows import Counts, Row, read_json_rows
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,35 @@ def load_rewrites(path: str | Path, *, source: str, mark: str, gold: bool = Fals
         mark: what stands between conversation and turn in an id.
         gold: whether rows name relevant passages in `passage_ids`.
     """
-    counts, contexts = Counts(), []
+    counts = Counts()
+    contexts = list(rewritten(read_json_rows(path), source=source, mark=mark, gold=gold, counts=counts))
+    return Loaded(contexts, counts)
+
+
+def rewritten(
+    rows: Iterable[Row],
+    *,
+    source: str,
+    mark: str,
+    gold: bool = False,
+    every: bool = False,
+    counts: Counts | None = None,
+) -> Iterator[Context]:
+    """The same, of rows that come from anywhere; `every` keeps those without a rewrite or with a blank question."""
+    counts = Counts() if counts is None else counts
     seen: set[str] = set()
-    for row in read_json_rows(path):
+    for row in rows:
         counts.read += 1
-        name, question, rewrite = row.filled("_id"), row.filled("question"), row.text("rewrite")
+        name, rewrite = row.filled("_id"), row.text("rewrite")
+        question = row.text("question") if every else row.filled("question")
         if name in seen:
             row.refuse(f"id {name!r} was given before")
         seen.add(name)
         conversation = row.conversation(row.texts("history"), question, name)
-        if not rewrite.strip():
+        if not rewrite.strip() and not every:
             counts.dropped["no rewrite"] += 1
             continue
+        rewrites = {HUMAN: rewrite} if rewrite.strip() else {}
         relevant = dict.fromkeys(row.texts("passage_ids"), 1) if gold else {}
         group = name.rpartition(mark)[0] or name
-        contexts.append(Context(name, conversation, group, {HUMAN: rewrite}, relevant, source, source if gold else ""))
-    return Loaded(contexts, counts)
+        yield Context(name, conversation, group, rewrites, relevant, source, source if gold else "")

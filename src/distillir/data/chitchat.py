@@ -9,6 +9,7 @@ Every turn but the first answers a context. The talk is not moderated: a word li
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +77,24 @@ def load_chitchat(folder: str | Path, *, window: int = WINDOW) -> Chitchat:
             counts.dropped["no turn answers another"] += 1
         for i in answered:
             golds.append(Response.of(turns[i][1]))
-            asker = turns[i - 1][0]
-            seen = [Turn("user" if who == asker else "assistant", text) for who, text in turns[max(0, i - window) : i]]
-            conversation = Conversation(tuple(seen), f"{name}#{i}")
-            relevant = {golds[-1].id: 1}
-            contexts[split].append(Context(f"{name}#{i}", conversation, name, relevant=relevant, source="chitchat"))
+            contexts[split].append(answered_at(turns, i, name, "chitchat", window=window))
     return Chitchat(folder, counts, ResponseSet(golds), {name: tuple(found) for name, found in contexts.items()})
+
+
+def answered_at(
+    turns: Sequence[tuple[object, str]], i: int, name: str, source: str, *, window: int = WINDOW
+) -> Context:
+    """The context that turn `i` of a talk answers, with that response as relevant; group = the talk.
+
+    Args:
+        turns: (speaker, text); whoever spoke before turn `i` is the user.
+        i: at least 1.
+        name: of the talk.
+        source: name of the data set.
+        window: turns of a context at most, the latest.
+    """
+    asker = turns[i - 1][0]
+    seen = [Turn("user" if who == asker else "assistant", text) for who, text in turns[max(0, i - window) : i]]
+    relevant = {Response.of(turns[i][1]).id: 1}
+    id = f"{name}#{i}"
+    return Context(id, Conversation(tuple(seen), id), name, relevant=relevant, source=source)

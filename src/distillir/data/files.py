@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
 import os
+import re
 import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from distillir.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
+BZIP2_MAGIC = re.compile(rb"BZh[1-9]1AY&SY")
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     r"""Yield (1-based line number, line without its "\n" or "\r\n"); blank lines are skipped.
 
-    Gzip is recognised by its first bytes, not by the file's name.
+    Gzip and bzip2 are recognised by their first bytes, not by the file's name.
 
     Raises:
         DataError: the file is missing, unreadable, binary, not UTF-8, a truncated or damaged gzip, or has no line.
     """
     path, number, seen = Path(path), 0, False
     try:
-        with path.open("rb") as head:
-            zipped = head.read(2) == GZIP_MAGIC
-        with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
-            for number, raw in enumerate(cast(BinaryIO, stream), start=1):
+        with _opened(path) as stream:
+            for number, raw in enumerate(stream, start=1):
                 line = _decode(path, number, raw)
                 if line.strip():
                     seen = True
                     yield number, line
     except EOFError:
         raise DataError(
-            path, "the gzip file ends early (truncated)", line=number + 1, cure="fetch or write it again"
+            path, "the packed file ends early (truncated)", line=number + 1, cure="fetch or write it again"
         ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(path, f"damaged gzip: {error}", line=number + 1, cure="fetch or write it again") from None
@@ -50,6 +51,14 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
         ) from None
     if not seen:
         raise DataError(path, "the file is empty", cure="check the path, or write it again")
+
+
+def _opened(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        head = file.read(10)
+    if head.startswith(GZIP_MAGIC):
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return cast(IO[bytes], bz2.open(path, "rb")) if BZIP2_MAGIC.match(head) else path.open("rb")
 
 
 def plain_or_packed(folder: Path, name: str) -> Path:

@@ -1,0 +1,142 @@
+"""Preparing a release: what is kept, what goes on, which counts are refused, how much memory it takes."""
+
+import json
+import tracemalloc
+
+import pytest
+import releases
+
+from distillir.data import read_contexts
+from distillir.data.official import data_set, prepare
+from distillir.data.official.dataset import Count, DataSet, Source, contexts, documents, held_out
+from distillir.data.official.tables import passages
+from distillir.errors import ConfigError, DataError, VectorsError
+from distillir.vectors.files import FolderLock
+
+
+@pytest.fixture
+def source(tmp_path):
+    return releases.topiocqa(tmp_path / "release")
+
+
+def test_counts_of_the_release_are_checked_and_what_was_written_is_kept(source, tmp_path):
+    topiocqa, out = data_set("topiocqa"), tmp_path / "out"
+    with pytest.raises(DataError, match=r"corpus\.jsonl: 4 rows where the release has 25,700,592") as caught:
+        prepare(topiocqa, source, out)
+    assert "train.jsonl and dev.jsonl: 3 rows where the release has 45,450" in str(caught.value)
+    assert "2 conversations where the release has 3,509" in str(caught.value)
+    assert "--partial" in str(caught.value)
+    done = prepare(topiocqa, source, out, partial=True)
+    assert len(done.reused) == len(done.rows) == 5
+    assert len(done.other) == 5
+
+
+def test_again_does_nothing_and_a_changed_or_lost_file_is_written_again(source, tmp_path):
+    topiocqa, out = data_set("topiocqa"), tmp_path / "out"
+    prepare(topiocqa, source, out, partial=True)
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.*")}
+    assert len(prepare(topiocqa, source, out, partial=True).reused) == 5
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.*")} == before
+    (out / "dev.jsonl").unlink()
+    (out / "test.jsonl").write_text("", encoding="utf-8")
+    with (source / "full_wiki_segments.tsv").open("a", encoding="utf-8") as table:
+        table.write("5\tmore\tMore\n")
+    done = prepare(topiocqa, source, out, partial=True)
+    assert set(done.rows) - set(done.reused) == {"corpus.jsonl", "dev.jsonl", "test.jsonl"}
+    assert done.rows["corpus.jsonl"] == 5
+    (out / "prepared.json").write_text("{", encoding="utf-8")
+    assert prepare(topiocqa, source, out, partial=True).reused == []
+
+
+def test_a_release_that_breaks_in_the_middle_leaves_what_was_finished(source, tmp_path):
+    out, dev = tmp_path / "out", source / "topiocqa_dev.json"
+    whole = dev.read_text(encoding="utf-8")
+    dev.write_text(whole[:-20], encoding="utf-8")
+    with pytest.raises(DataError, match="ends early"):
+        prepare(data_set("topiocqa"), source, out, partial=True)
+    assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == {
+        "corpus.jsonl", "train.jsonl", "dev.jsonl", "prepared.json",
+    }  # fmt: skip
+    dev.write_text(whole, encoding="utf-8")
+    assert prepare(data_set("topiocqa"), source, out, partial=True).reused == [
+        "corpus.jsonl",
+        "train.jsonl",
+        "dev.jsonl",
+    ]
+
+
+def test_a_folder_holds_one_data_set_and_one_writer(source, tmp_path):
+    out = tmp_path / "out"
+    prepare(data_set("topiocqa"), source, out, partial=True)
+    with pytest.raises(ConfigError, match="holds 'topiocqa'"):
+        prepare(data_set("canard"), releases.canard(tmp_path / "c"), out, partial=True)
+    lock = FolderLock(out / ".lock")
+    with pytest.raises(VectorsError, match="another process"):
+        prepare(data_set("topiocqa"), source, out, partial=True)
+    lock.release()
+    with pytest.raises(DataError, match=r"no such folder → fetch topiocqa from https"):
+        prepare(data_set("topiocqa"), tmp_path / "nowhere", out)
+    with pytest.raises(ConfigError, match="no data set 'msmarc'"):
+        data_set("msmarc")
+
+
+def test_missing_files_are_all_named(source, tmp_path):
+    (source / "topiocqa_dev.json").unlink()
+    (source / "full_wiki_segments.tsv").unlink()
+    with pytest.raises(
+        DataError, match=r"lacks topiocqa_dev\.json \(turns\); .*full_wiki_segments\.tsv \(25\.7 million"
+    ):
+        prepare(data_set("topiocqa"), source, tmp_path / "out")
+
+
+def test_without_the_passages(source, tmp_path):
+    done = prepare(data_set("topiocqa"), source, tmp_path / "out", partial=True, corpus=False)
+    assert "corpus.jsonl" not in done.rows
+    assert len(read_contexts(tmp_path / "out" / "train.jsonl")) == 2
+
+
+def test_blank_questions_are_left_out_and_counted_and_doubles_refused(tmp_path):
+    folder = releases.canard(tmp_path / "c")
+    rows = json.loads((folder / "train.json").read_text(encoding="utf-8"))
+    more = {**rows[1], "Question": " ", "Question_no": 3}, {**rows[1], "Rewrite": "", "Question_no": 4}
+    releases.array(folder / "train.json", *rows, *more)
+    done = prepare(data_set("canard"), folder, tmp_path / "out", partial=True)
+    assert (done.rows["train.jsonl"], done.dropped["train.jsonl"]) == (3, 1)
+    assert "train.jsonl: 4 rows where" in done.other[0]
+    assert read_contexts(tmp_path / "out" / "train.jsonl")[2].rewrites == {}
+    releases.array(folder / "train.json", *rows, rows[1])
+    with pytest.raises(DataError, match=r"train\.json:\d+: id 'C_train#2' was given before"):
+        prepare(data_set("canard"), folder, tmp_path / "out", partial=True)
+
+
+def made(**parts):
+    return DataSet("toy", "w", ("m",), "l", "https://x", (Source("p", ("p*.jsonl",), "texts"),), **parts)
+
+
+def test_a_release_with_nothing_in_it_is_refused(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"id": "1", "contents": "a"}\n', encoding="utf-8")
+    nothing = made(parts=lambda found, folder: [contexts("train.jsonl", found["p"], lambda: [])])
+    with pytest.raises(DataError, match=r"p\.jsonl: nothing for train\.jsonl in it"):
+        prepare(nothing, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out" / "train.jsonl").exists()
+
+
+def test_passages_go_through_in_bounded_memory(tmp_path):
+    with (tmp_path / "p.jsonl").open("w", encoding="utf-8") as out:
+        for i in range(20_000):
+            out.write(json.dumps({"id": str(i), "contents": "word " * 60}) + "\n")
+    toy = made(
+        parts=lambda found, folder: [documents("corpus.jsonl", found["p"], lambda: passages(found["p"]))],
+        counts=(Count(("corpus.jsonl",), 20_000),),
+    )
+    tracemalloc.start()
+    done = prepare(toy, tmp_path, tmp_path / "out")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert done.rows == {"corpus.jsonl": 20_000}
+    assert (tmp_path / "out" / "corpus.jsonl").stat().st_size > 6e6
+    assert peak < 1e6
+
+
+def test_one_conversation_of_fifty_is_held_out():
+    assert sum(map(held_out, range(1, 3_510))) == 70
