@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 import distillir
 from distillir.data import write_qrels, write_run
 from distillir.errors import ConfigError
+from distillir.recipes import kinds
 
 RUN = {"q1": {"a": 2.0, "b": 1.0}, "q2": {"c": 3.0}}
 QRELS = {"q1": {"b": 1}, "q2": {"d": 1}}
@@ -132,7 +134,7 @@ def breaking(monkeypatch, tmp_path):
         def run(*_, **__):
             raise error
 
-        monkeypatch.setattr("distillir.recipes.run_sparse", run)
+        monkeypatch.setattr(kinds, "SPARSE", replace(kinds.SPARSE, run=run))
         return tmp_path / "recipe.yaml"
 
     return install

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-import releases
 
+import releases
 from distillir.data import read_contexts, read_documents, read_qrels, read_responses
 from distillir.data.official import DATA_SETS, data_set, prepare
 from distillir.errors import DataError

@@ -26,6 +26,8 @@ from distillir.cli.label import label
 from distillir.cli.labels import labels
 from distillir.cli.query import prune, query_terms
 from distillir.cli.quickstart import quickstart
+from distillir.cli.recipe import recipe
+from distillir.cli.reproduce import reproduce
 from distillir.cli.rerank import rerank
 from distillir.cli.respond import respond
 from distillir.cli.search import search
@@ -51,6 +53,7 @@ for command in (
     index,
     evaluate,
     ablate,
+    reproduce,
     search,
     identifiers,
     rerank,
@@ -69,6 +72,7 @@ app.add_typer(data, name="data")
 app.add_typer(judge, name="judge")
 app.add_typer(label, name="label")
 app.add_typer(labels, name="labels")
+app.add_typer(recipe, name="recipe")
 app.add_typer(shadow, name="shadow")
 
 

@@ -19,51 +19,17 @@ def train(
 ) -> None:
     """Run a recipe: encode, train, index, evaluate, report. Run again, it goes on where it stopped."""
     with interruptible("finished stages are kept in the run folder; the same command goes on from there"):
-        from distillir.recipes import (
-            is_dense,
-            is_generative,
-            is_rerank,
-            is_response,
-            read_dense_recipe,
-            read_generative_recipe,
-            read_recipe,
-            read_rerank_recipe,
-            read_response_recipe,
-            run_dense,
-            run_generative,
-            run_rerank,
-            run_response,
-            run_sparse,
-        )
+        from distillir.recipes import kind_of
 
-        run: SparseRun | DenseRun | GenerativeRun
-        if is_rerank(recipe):
-            reranker = read_rerank_recipe(recipe)
-            quiet_loading()
-            finish(run_rerank(reranker, quiet=quiet), as_json)
-            return
-        if is_response(recipe):
-            response = read_response_recipe(recipe)
-            quiet_loading()
-            finish(run_response(response, quiet=quiet), as_json)
-            if not as_json:
-                typer.echo(f'next      distillir respond {response.out} "a message"')
-            return
-        if is_generative(recipe):
-            generative = read_generative_recipe(recipe)
-            quiet_loading()
-            run = run_generative(generative, quiet=quiet)
-        elif is_dense(recipe):
-            dense = read_dense_recipe(recipe)
-            quiet_loading()
-            run = run_dense(dense, quiet=quiet)
-        else:
-            sparse = read_recipe(recipe)
-            quiet_loading()
-            run = run_sparse(sparse, quiet=quiet)
+        kind = kind_of(recipe)
+        chosen = kind.read(recipe)
+        quiet_loading()
+        run = kind.run(chosen, quiet=quiet)
         finish(run, as_json)
-        if not as_json:
-            typer.echo(f'next      distillir search {run.out} "a question"')
+        if kind.asks and not as_json:
+            typer.echo(
+                f'next      distillir {kind.asks} {run.out} "a {"message" if kind.asks == "respond" else "question"}"'
+            )
 
 
 def finish(run: SparseRun | DenseRun | GenerativeRun | RerankRun | ResponseRun, as_json: bool) -> None:

@@ -129,6 +129,13 @@ def recipe_of(kind: type[R], content: Mapping[str, Any], path: str | Path) -> R:
     Raises:
         ConfigError: an unknown key, or a value of the wrong kind.
     """
+    recipe: Any = unchecked_recipe(kind, content, path)
+    recipe.check()
+    return cast(R, recipe)
+
+
+def unchecked_recipe(kind: type[R], content: Mapping[str, Any], path: str | Path) -> R:
+    """The same, whose options have the right names and kinds, and no more is known of them."""
     path = Path(path)
     try:
         recipe: Any = kind.model_validate(content)
@@ -140,6 +147,4 @@ def recipe_of(kind: type[R], content: Mapping[str, Any], path: str | Path) -> R:
         moved["model"] = str((base / recipe.model).resolve())
     if isinstance(recipe.method, str) and is_path(recipe.method):
         moved["method"] = str(base / recipe.method)
-    recipe = recipe.model_copy(update=moved)
-    recipe.check()
-    return cast(R, recipe)
+    return cast(R, recipe.model_copy(update=moved))

@@ -77,7 +77,7 @@ def at_work(recipe: SparseRecipe, *, quiet: bool = False) -> Iterator[Workshop]:
     """
     recipe.check()
     contexts = {name: with_source(read_contexts(path), path) for name, path in recipe.splits().items()}
-    _check_disjoint(contexts)
+    check_disjoint(contexts)
     try:
         recipe.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -91,7 +91,12 @@ def at_work(recipe: SparseRecipe, *, quiet: bool = False) -> Iterator[Workshop]:
         lock.release()
 
 
-def _check_disjoint(contexts: dict[str, list[Context]]) -> None:
+def check_disjoint(contexts: dict[str, list[Context]]) -> None:
+    """Refuse splits that share a conversation or a context.
+
+    Raises:
+        ConfigError: naming it.
+    """
     names = list(contexts)
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
