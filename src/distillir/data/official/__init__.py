@@ -20,7 +20,7 @@ from distillir.data.official import (
     topiocqa,
 )
 from distillir.data.official.dataset import Count, DataSet, Part, Source
-from distillir.data.official.prepare import Prepared, prepare
+from distillir.data.official.preparing import Prepared, prepare
 from distillir.errors import ConfigError
 
 DATA_SETS: Mapping[str, DataSet] = {
