@@ -1,11 +1,14 @@
 """Preparing a release: what is kept, what goes on, which counts are refused, how much memory it takes."""
 
 import json
+import subprocess
+import sys
+import time
 import tracemalloc
 
 import pytest
-import releases
 
+import releases
 from distillir.data import read_contexts
 from distillir.data.official import data_set, prepare
 from distillir.data.official.dataset import Count, DataSet, Source, contexts, documents, held_out
@@ -140,3 +143,42 @@ def test_passages_go_through_in_bounded_memory(tmp_path):
 
 def test_one_conversation_of_fifty_is_held_out():
     assert sum(map(held_out, range(1, 3_510))) == 70
+
+
+SLOW = """
+import sys, time
+from distillir.data import Document
+from distillir.data.official import prepare
+from distillir.data.official.dataset import DataSet, Source, documents
+
+def slowly(found, folder):
+    def rows(n, wait):
+        for i in range(n):
+            time.sleep(wait)
+            yield Document(str(i), "text " * 2000)
+    first = documents("a/corpus.jsonl", found["p"], lambda: rows(30, 0))
+    return [first, documents("corpus.jsonl", found["p"], lambda: rows(400, float(sys.argv[2])))]
+
+toy = DataSet("toy", "w", ("m",), "l", "https://x", (Source("p", ("p.jsonl",), "texts"),), slowly)
+done = prepare(toy, sys.argv[1], sys.argv[1] + "/out")
+print(done.rows, done.reused)
+"""
+
+
+def test_a_killed_preparation_goes_on_and_leaves_no_rest(tmp_path):
+    (tmp_path / "p.jsonl").write_text("{}\n", encoding="utf-8")
+    program = [sys.executable, "-c", SLOW, str(tmp_path)]
+    child = subprocess.Popen([*program, "0.05"])
+    out = tmp_path / "out"
+    for _ in range(400):
+        if (out / "a" / "corpus.jsonl").exists() and list(out.glob(".corpus.jsonl.*.tmp")):
+            break
+        time.sleep(0.05)
+    child.kill()
+    child.wait(10)
+    assert list(out.glob(".corpus.jsonl.*.tmp"))
+    assert not (out / "corpus.jsonl").exists()
+    again = subprocess.run([*program, "0"], capture_output=True, text=True, check=True)
+    assert again.stdout.strip() == "{'a/corpus.jsonl': 30, 'corpus.jsonl': 400} ['a/corpus.jsonl']"
+    assert not list(out.rglob("*.tmp"))
+    assert len((out / "corpus.jsonl").read_text(encoding="utf-8").splitlines()) == 400

@@ -61,6 +61,8 @@ def test_qrecc_puts_the_first_rewrite_in_place_of_the_first_question(tmp_path):
     source, out = releases.qrecc(tmp_path / "s"), tmp_path / "o"
     prepared("qrecc", source, out)
     assert set(corpus(out)) == {"p0", "p1", "p2", "http://a b/_p0"}
+    (source / "passages" / "wayback" / ".hidden").write_text("no passages", encoding="utf-8")
+    assert "corpus.jsonl" in prepared("qrecc", source, out).reused
     first, second = read_contexts(out / "train.jsonl")
     assert (first.id, first.relevant, first.domain) == ("train1_1", {"http://a b/_p0": 1}, "")
     assert said(first) == ["What happened to Dune?"]
@@ -156,6 +158,20 @@ def test_questions_in_dprs_form(tmp_path, name, short, field):
     refused(name, source, out, r"test\.qa\.csv:2: the second column is no list of answers")
     break_row(source / f"biencoder-{short}-dev.json", f'"{field}"', '"id"')
     refused(name, source, out, r"dev\.json:2: a positive passage without passage_id or psg_id")
+
+
+def test_files_are_found_as_the_owners_script_saves_them(tmp_path):
+    source = releases.dpr(tmp_path / "s")
+    saved = {
+        "psgs_w100.tsv.gz": "data/wikipedia_split/psgs_w100.tsv.gz",
+        "biencoder-nq-train.json": "data/retriever/nq-train.json",
+        "biencoder-nq-dev.json": "data/retriever/nq-dev.json",
+        "nq-test.qa.csv": "data/retriever/qas/nq-test.csv",
+    }
+    for name, place in saved.items():
+        (source / place).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).rename(source / place)
+    assert prepared("nq", source, tmp_path / "o").rows["train.jsonl"] == 2
 
 
 def test_cast_2019_takes_its_rewrites_from_their_table(tmp_path):

@@ -65,6 +65,8 @@ def test_the_table_has_published_ours_and_the_difference(tmp_path):
     assert lines[3] == "note: not the paper's recipe: r.yaml"
     assert made.to_dict()["rows"][0]["difference"] == pytest.approx(-0.05)
     assert made.to_dict()["rows"][1]["difference"] is None
+    lacking = Reproduction("disco", tmp_path, (Row("teacher", "RR", 0.4, None, ""),), ())
+    assert lacking.text().splitlines()[1].split() == ["teacher", "RR", "0.400", "–", "–"]
 
 
 def test_a_plan_of_another_recipe_that_is_not_there(tmp_path):
@@ -174,6 +176,7 @@ def test_the_conversational_methods_end_to_end(animals_of, tmp_path, method):
     said = {c.id: f"{c.conversation.turns[0].content} {c.conversation.question}" for c in contexts}
     put(out / "run" / "labels.sqlite", "llm", "rewrite", said)
     made = reproduce(method, source, out, recipe=toy, partial=True, quiet=True)
+    assert all(row.ours is not None for row in made.rows)
     assert {row.system for row in made.rows} == {figure.system for figure in published(method).figures}
     for row in made.rows:
         run = read_run(out / "run" / "runs" / f"{row.system}.trec")

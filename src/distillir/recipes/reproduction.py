@@ -12,7 +12,7 @@ from typing import Any
 from distillir.data import Corpus, Run, read_contexts, read_qrels, read_run, write_run
 from distillir.data.official import Prepared, data_set, prepare
 from distillir.data.official.matching import hits_at, read_answers
-from distillir.errors import ConfigError, DataError
+from distillir.errors import ConfigError
 from distillir.evaluation import evaluate
 from distillir.recipes.generative_open import open_generative_retriever
 from distillir.recipes.kinds import kind_of
@@ -31,13 +31,13 @@ class Row:
     system: str
     measure: str
     published: float | None
-    ours: float
+    ours: float | None
     note: str
 
     @property
     def difference(self) -> float | None:
-        """Ours less the published one."""
-        return None if self.published is None else self.ours - self.published
+        """Ours less the published one, where both are known."""
+        return None if self.published is None or self.ours is None else self.ours - self.published
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,9 @@ class Reproduction:
         width = max(len(f"{row.system} {row.measure}") for row in self.rows)
         lines = [f"{'':<{width}}  published   ours  difference"]
         for row in self.rows:
-            theirs = "–" if row.published is None else f"{row.published:.3f}"
+            theirs, ours = ("–" if value is None else f"{value:.3f}" for value in (row.published, row.ours))
             apart = "–" if row.difference is None else f"{row.difference:+.3f}"
-            lines.append(
-                f"{f'{row.system} {row.measure}':<{width}}  {theirs:>9}  {row.ours:.3f}  {apart:>10}  {row.note}"
-            )
+            lines.append(f"{f'{row.system} {row.measure}':<{width}}  {theirs:>9}  {ours:>5}  {apart:>10}  {row.note}")
         return "\n".join([*lines, *(f"note: {remark}" for remark in self.remarks)])
 
 
@@ -146,7 +144,7 @@ def reproduce(
     say("figures")
     figures = _Figures(out, Path(read.out))
     rows = tuple(row for figure in entry.figures for row in figures.rows(figure))
-    made = Reproduction(method, out, rows, tuple(_remarks(done, chosen, recipe is not None)))
+    made = Reproduction(method, out, rows, tuple(_remarks(rows, done, chosen, recipe is not None)))
     write_text(out / RESULT, json.dumps(made.to_dict(), indent=2) + "\n")
     return made
 
@@ -166,8 +164,10 @@ def _elsewhere(options: dict[str, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in found.items() if value != "bm25"}
 
 
-def _remarks(done: Prepared, recipe: Path, other: bool) -> list[str]:
+def _remarks(rows: tuple[Row, ...], done: Prepared, recipe: Path, other: bool) -> list[str]:
     remarks = [f"not the paper's recipe: {recipe}"] if other else []
+    for system in dict.fromkeys(row.system for row in rows if row.ours is None):
+        remarks.append(f"the run has no {system}: a teacher is measured where every test context has a rewrite")
     return remarks + [f"not the whole release: {text}" for text in done.other]
 
 
@@ -180,15 +180,11 @@ class _Figures:
     def rows(self, figure: Figure) -> list[Row]:
         """One row a measure."""
         values = getattr(self, f"_{figure.by}")(figure)
-        return [Row(figure.system, name, value, values[name], figure.note) for name, value in figure.values.items()]
+        return [Row(figure.system, name, value, values.get(name), figure.note) for name, value in figure.values.items()]
 
     def _run(self, figure: Figure) -> dict[str, float]:
         path = self.run / "runs" / f"{figure.system}.trec"
-        if not path.is_file():
-            raise DataError(
-                path, "the run has no such system", cure="the teacher has one where every test context has a rewrite"
-            )
-        return self._scored(read_run(path), figure)
+        return self._scored(read_run(path), figure) if path.is_file() else {}
 
     def _rerank(self, figure: Figure) -> dict[str, float]:
         from distillir.search import rerank_run

@@ -38,8 +38,9 @@ class Source:
         """The files, in order of their names; none where there are none."""
         for name in self.names:
             for packed in PACKED:
-                if found := sorted(path for path in folder.glob(name + packed) if path.is_file()):
-                    return tuple(found)
+                found = sorted(path for path in folder.glob(name + packed) if path.is_file())
+                if seen := tuple(path for path in found if not path.name.startswith(".")):
+                    return seen
         return ()
 
 

@@ -61,16 +61,23 @@ def asked(path: Path) -> Iterator[tuple[Context, list[str]]]:
 
 
 def _sources(short: str) -> tuple[Source, ...]:
-    def places(*names: str) -> tuple[str, ...]:
-        return tuple(folder + name for folder in ("", "*/", "data/*/") for name in names)
+    def places(name: str, *downloaded: str) -> tuple[str, ...]:
+        """Where a file lies: as it is published, and as the owners' script saves it."""
+        return (name, f"*/{name}", *downloaded)
 
     return (
-        Source("passages", places("psgs_w100.tsv"), "21 million passages"),
+        Source("passages", places("psgs_w100.tsv", "data/wikipedia_split/psgs_w100.tsv"), "21 million passages"),
         *(
-            Source(split, places(f"biencoder-{short}-{split}.json"), "questions with passages")
+            Source(
+                split,
+                places(f"biencoder-{short}-{split}.json", f"data/retriever/{short}-{split}.json"),
+                "questions with passages",
+            )
             for split in ("train", "dev")
         ),
-        Source("test", places(f"{short}-test.qa.csv", f"{short}-test.csv"), "questions with answers"),
+        Source(
+            "test", places(f"{short}-test.qa.csv", f"data/retriever/qas/{short}-test.csv"), "questions with answers"
+        ),
     )
 
 

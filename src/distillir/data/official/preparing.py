@@ -76,6 +76,8 @@ def prepare(
     lock = FolderLock(out / ".lock")
     try:
         record = _record(out, data.name)
+        for rest in out.rglob(".*.tmp"):  # of a process that was killed: it may be as large as a corpus
+            rest.unlink(missing_ok=True)
         done = Prepared()
         for part in parts:
             stamp = [[str(path.relative_to(source)), *_size(path)] for path in part.sources]

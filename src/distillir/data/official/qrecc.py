@@ -86,7 +86,7 @@ SET = DataSet(
         *(
             Source(
                 name,
-                tuple(f"{above}{name}/*.jsonl" for above in ("", "passages/", "collection-paragraph/")),
+                tuple(f"{above}{name}/*" for above in ("", "passages/", "collection-paragraph/")),
                 "passages",
             )
             for name in FOLDERS
