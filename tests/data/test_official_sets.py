@@ -234,6 +234,10 @@ def test_ikat(tmp_path, year):
     assert first.rewrites == {"human": "a vegan diet?"}
     assert corpus(out) == {"clueweb22-en0035-25-01897:1": ("", "diets")}
     qrels = next(source.glob("*qrels*"))
+    qrels.rename(tmp_path / "away")
+    bare = prepared(f"ikat{year}", source, tmp_path / "bare").rows
+    assert bare == {"corpus.jsonl": 1, "test.jsonl": 2}  # before judgements are published
+    (tmp_path / "away").rename(qrels)
     break_row(qrels, f"{number}_2", "x")
     refused(f"ikat{year}", source, out, "none of its queries is a turn of")
     break_row(source / f"{year}_test_topics.json", '"turn_id": 2', '"turn_id": "two"')

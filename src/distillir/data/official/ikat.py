@@ -1,7 +1,7 @@
 """TREC iKAT 2023-2025: assistants that know something of their user (Aliannejadi et al., arXiv 2401.01330).
 
 YEAR_test_topics.json is an array of {number, title, ptkb, turns: [{turn_id, utterance, resolved_utterance,
-response}]}; in 2025 the turns are `responses` and say user_utterance. Judgements are TREC's, of queries NUMBER_TURN.
+response}]}; in 2025 the turns are `responses` and say user_utterance. Judgements are TREC's, of queries NUMBER_TURN, where they are published.
 Passages (ClueWeb22-B, under a licence that is signed) are JSON lines {id, contents}, packed or not.
 
 Topics were read in the organisers' repository; names of the judged queries and of the passages' files were not
@@ -24,22 +24,21 @@ from distillir.errors import DataError
 
 
 def parts(year: int, found: Found, folder: Path) -> list[Part]:
-    topics, qrels, texts = found["topics"][0], found["qrels"][0], found["passages"]
+    topics, qrels, texts = found["topics"][0], found["qrels"], found["passages"]
     made = [documents("corpus.jsonl", texts, lambda: passages(texts))] if texts else []
-    return [
-        *made,
-        contexts("test.jsonl", (topics, qrels), lambda: turns(topics, qrels, year)),
-        judgements("qrels.test.tsv", (qrels,), partial(read_qrels, qrels, "trec")),
-    ]
+    made.append(contexts("test.jsonl", (topics, *qrels), lambda: turns(topics, qrels[0] if qrels else None, year)))
+    if qrels:
+        made.append(judgements("qrels.test.tsv", qrels, partial(read_qrels, qrels[0], "trec")))
+    return made
 
 
-def turns(path: Path, judged: Path, year: int) -> Iterator[Context]:
+def turns(path: Path, judged: Path | None, year: int) -> Iterator[Context]:
     """Every turn with the history before it and its resolved utterance; group = the conversation.
 
     Raises:
         DataError: malformed topics, or judgements of other queries.
     """
-    qrels: Qrels = read_qrels(judged, "trec")
+    qrels: Qrels = {} if judged is None else read_qrels(judged, "trec")
     met = 0
     for topic in read_json_array(path):
         number = topic.values.get("number")
@@ -56,7 +55,7 @@ def turns(path: Path, judged: Path, year: int) -> Iterator[Context]:
             rewrites = {HUMAN: resolved} if resolved.strip() else {}
             yield Context(name, talk, f"ikat{year}-{number}", rewrites, relevant, f"ikat{year}")
             history += [asked, turn.text("response")]
-    if not met:
+    if judged is not None and not met:
         raise DataError(
             judged,
             f"none of its queries is a turn of {path.name}, such as {next(iter(qrels))!r}",
@@ -73,7 +72,9 @@ def _set(year: int, count: Count | None = None) -> DataSet:
         f"https://github.com/irlabamsterdam/iKAT and https://trec.nist.gov/data/ikat{year}.html",
         (
             Source("topics", (f"{year}_test_topics.json", f"{year}/data/{year}_test_topics.json"), "topics"),
-            Source("qrels", (f"{year}-qrels.all-turns.txt", f"{year}-qrels.txt", f"{year}-qrels*.txt"), "judgements"),
+            Source(
+                "qrels", (f"{year}-qrels.all-turns.txt", f"{year}-qrels.txt", f"{year}-qrels*.txt"), "judgements", False
+            ),
             Source(
                 "passages",
                 ("*passages*.jsonl", "passages/*.jsonl"),
