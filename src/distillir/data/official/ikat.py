@@ -1,8 +1,9 @@
 """TREC iKAT 2023-2025: assistants that know something of their user (Aliannejadi et al., arXiv 2401.01330).
 
 YEAR_test_topics.json is an array of {number, title, ptkb, turns: [{turn_id, utterance, resolved_utterance,
-response}]}; in 2025 the turns are `responses` and say user_utterance. Judgements are TREC's, of queries NUMBER_TURN, where they are published.
-Passages (ClueWeb22-B, under a licence that is signed) are JSON lines {id, contents}, packed or not.
+response}]}; in 2025 the turns are `responses` and say user_utterance. Judgements are TREC's, of queries NUMBER_TURN,
+where they are published. Passages (ClueWeb22-B, under a licence that is signed) are JSON lines {id, contents},
+packed or not.
 
 Topics were read in the organisers' repository; names of the judged queries and of the passages' files were not
 verified. What is known of the user (`ptkb`) is no turn of the conversation; the resolved utterances use it, the
