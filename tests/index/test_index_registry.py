@@ -17,8 +17,13 @@ def engine(request):
     return request.param
 
 
-def test_another_vocabulary_or_encoder_is_refused(engine, tmp_path):
-    create_index(tmp_path / "i", engine, dim=30522, encoder="abc").close()
+@pytest.fixture
+def line(engine, engine_line):
+    return engine_line(engine)
+
+
+def test_another_vocabulary_or_encoder_is_refused(line, tmp_path):
+    create_index(tmp_path / "i", line, dim=30522, encoder="abc").close()
     with pytest.raises(SearchIndexError, match="has 30522 dimensions, the encoder 30521"):
         open_index(tmp_path / "i", dim=30521)
     with pytest.raises(SearchIndexError, match="was built by the encoder 'abc', not 'abd'"):
@@ -27,33 +32,33 @@ def test_another_vocabulary_or_encoder_is_refused(engine, tmp_path):
         assert (index.dim, index.encoder) == (30522, "abc")
 
 
-def test_a_folder_in_use_is_refused(engine, tmp_path):
-    create_index(tmp_path / "i", engine, dim=5).close()
+def test_a_folder_in_use_is_refused(line, tmp_path):
+    create_index(tmp_path / "i", line, dim=5).close()
     with pytest.raises(SearchIndexError, match="is not an empty folder"):
-        create_index(tmp_path / "i", engine, dim=5)
+        create_index(tmp_path / "i", line, dim=5)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(SearchIndexError, match="is not an empty folder"):
-        create_index(tmp_path / "file", engine, dim=5)
+        create_index(tmp_path / "file", line, dim=5)
     (tmp_path / "empty").mkdir()
-    create_index(tmp_path / "empty", engine, dim=5).close()
+    create_index(tmp_path / "empty", line, dim=5).close()
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_remains_of_a_killed_creation_are_replaced(engine, tmp_path):
+def test_remains_of_a_killed_creation_are_replaced(line, tmp_path):
     (tmp_path / ".tmp-i" / "data").mkdir(parents=True)
     (tmp_path / ".tmp-i" / "data" / "state.json").write_text("{")
-    with create_index(tmp_path / "i", engine, dim=5) as index:
+    with create_index(tmp_path / "i", line, dim=5) as index:
         assert len(index) == 0
 
 
 @pytest.mark.parametrize("dim", [0, -1, 2**31, True, 5.0])
-def test_a_vocabulary_size_that_cannot_be_is_refused(engine, tmp_path, dim):
+def test_a_vocabulary_size_that_cannot_be_is_refused(line, tmp_path, dim):
     with pytest.raises(SearchIndexError, match="dim is"):
-        create_index(tmp_path / "i", engine, dim=dim)
+        create_index(tmp_path / "i", line, dim=dim)
 
 
 def test_an_unknown_engine_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="choose one of exact, qdrant_edge"):
+    with pytest.raises(ConfigError, match="choose one of exact, milvus, qdrant, qdrant_edge"):
         create_index(tmp_path / "i", "lucene", dim=5)
 
 
@@ -68,8 +73,8 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": "distillir.index/1", "dim": 5, "engine": "lucene"}'])
-def test_a_damaged_description_is_refused(engine, tmp_path, content):
-    create_index(tmp_path / "i", engine, dim=5).close()
+def test_a_damaged_description_is_refused(line, tmp_path, content):
+    create_index(tmp_path / "i", line, dim=5).close()
     (tmp_path / "i" / "index.json").write_text(content)
     with pytest.raises(SearchIndexError):
         open_index(tmp_path / "i")
@@ -80,8 +85,8 @@ def test_no_index_is_refused(tmp_path):
         open_index(tmp_path)
 
 
-def test_the_description_is_plain_json(engine, tmp_path):
-    create_index(tmp_path / "i", engine, dim=5, encoder="x").close()
+def test_the_description_is_plain_json(engine, line, tmp_path):
+    create_index(tmp_path / "i", line, dim=5, encoder="x").close()
     about = json.loads((tmp_path / "i" / "index.json").read_text())
     assert about == {"format": "distillir.index/1", "engine": engine, "dim": 5, "encoder": "x"}
 
@@ -89,7 +94,7 @@ def test_the_description_is_plain_json(engine, tmp_path):
 def test_importing_the_package_loads_no_engine():
     script = """
 import sys, distillir.index
-print([m for m in ('qdrant_edge', 'scipy', 'torch', 'transformers') if m in sys.modules])
+print([m for m in ('qdrant_edge', 'qdrant_client', 'pymilvus', 'scipy', 'torch', 'transformers') if m in sys.modules])
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -107,9 +112,9 @@ def store(path, dim=5, encoder="e1"):
     return SparseVectors.open(path)
 
 
-def test_filling_from_a_store(engine, tmp_path):
+def test_filling_from_a_store(line, tmp_path):
     vectors = store(tmp_path / "v")
-    with create_index(tmp_path / "i", engine, dim=5, encoder="e1") as index:
+    with create_index(tmp_path / "i", line, dim=5, encoder="e1") as index:
         for _ in range(2):  # the second time is what a run after a crash does
             fill(index, vectors, lambda name: {"name": name})
         assert len(index) == 3
@@ -118,9 +123,9 @@ def test_filling_from_a_store(engine, tmp_path):
 
 
 @pytest.mark.parametrize(("dim", "encoder"), [(6, "e1"), (5, "e2")])
-def test_filling_from_a_foreign_store_is_refused(engine, tmp_path, dim, encoder):
+def test_filling_from_a_foreign_store_is_refused(line, tmp_path, dim, encoder):
     with (
-        create_index(tmp_path / "i", engine, dim=5, encoder="e1") as index,
+        create_index(tmp_path / "i", line, dim=5, encoder="e1") as index,
         pytest.raises(SearchIndexError, match="do not fit an index of 5"),
     ):
         fill(index, store(tmp_path / "v", dim, encoder))

@@ -29,10 +29,14 @@ def encode(recipe: Recipe, as_json: Json = False, quiet: Quiet = False) -> None:
 def index(recipe: Recipe, as_json: Json = False, quiet: Quiet = False) -> None:
     """Index a recipe's corpus, encoding it first where needed; enough to search with the untrained turn gate."""
     with interruptible(KEPT):
+        from distillir.index import read_engine
+        from distillir.index.options import RemoteOptions
         from distillir.recipes import index_alone, read_recipe
 
         chosen = read_recipe(recipe)
         quiet_loading()
         count = index_alone(chosen, quiet=quiet)
-    told = f"{count:,} documents in {chosen.out / 'index'} ({chosen.engine})"
+        engine, options = read_engine(chosen.engine)
+    where = f"{engine}, collection {options.collection}" if isinstance(options, RemoteOptions) else engine
+    told = f"{count:,} documents in {chosen.out / 'index'} ({where})"
     typer.echo(json.dumps({"out": str(chosen.out), "documents": count}) if as_json else told)

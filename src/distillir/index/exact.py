@@ -23,6 +23,7 @@ import numpy as np
 
 from distillir.errors import SearchIndexError, VectorsError
 from distillir.index.filters import dump_payload
+from distillir.index.options import NoOptions, Options
 from distillir.index.protocol import (
     Payload,
     ScoredId,
@@ -70,7 +71,7 @@ class ExactIndex:
         return index
 
     @staticmethod
-    def create(folder: Path) -> None:
+    def create(folder: Path, options: Options = NoOptions()) -> None:  # noqa: B008  has no state
         """Write the state of an index without documents."""
         write_json(folder / STATE, EMPTY_STATE)
 

@@ -20,8 +20,10 @@ from typing import Any, Self
 import qdrant_edge as qe
 
 from distillir.errors import SearchIndexError
-from distillir.index.edge import condition_of, engine_errors, point_of
+from distillir.index.edge import condition_of, engine_errors
 from distillir.index.filters import dump_payload, payload_tokens
+from distillir.index.options import NoOptions, Options
+from distillir.index.points import point_of
 from distillir.index.protocol import (
     Payload,
     ScoredId,
@@ -64,7 +66,7 @@ class QdrantEdgeIndex:
             raise
 
     @staticmethod
-    def create(folder: Path) -> None:
+    def create(folder: Path, options: Options = NoOptions()) -> None:  # noqa: B008  has no state
         """Write a shard without documents."""
         (folder / "shard").mkdir()
         with engine_errors(f"cannot create {folder}"):

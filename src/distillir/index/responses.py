@@ -21,8 +21,9 @@ import qdrant_edge as qe
 from numpy.typing import ArrayLike, NDArray
 
 from distillir.errors import SearchIndexError, VectorsError
-from distillir.index.edge import condition_of, engine_errors, point_of
+from distillir.index.edge import condition_of, engine_errors
 from distillir.index.filters import dump_payload, payload_tokens
+from distillir.index.points import point_of
 from distillir.index.protocol import Payload, check_k, index_errors
 from distillir.vectors.dense import checked_queries
 from distillir.vectors.files import FolderLock, disk_errors, read_json, write_json

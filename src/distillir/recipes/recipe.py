@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from pydantic import Field, ValidationError
 
 from distillir.errors import ConfigError
-from distillir.index import ENGINES
+from distillir.index import read_engine
 from distillir.recipes.assemble import check_method, typed
 from distillir.recipes.method import Method, Strict, explain, is_path, preset
 from distillir.recipes.yaml_file import read_yaml
@@ -40,7 +40,7 @@ class SparseRecipe(Strict):
     max_length: int = Field(256, description="tokens of a conversation")
     document_length: int = Field(256, ge=4, description="tokens of a document")
     answers: bool = Field(True, description="render the assistant's turns")
-    engine: str = Field("qdrant_edge", description="index engine")
+    engine: str | dict[str, Any] = Field("qdrant_edge", description="index engine: a name, or {name: …, options}")
     screen: bool = Field(False, description="bfloat16 screen of the head, where the processor has it")
     training: dict[str, Any] = Field({}, description="options of TrainSettings")
 
@@ -80,8 +80,7 @@ class SparseRecipe(Strict):
         self.student_settings()
         self.train_settings()
         check_method(self.chosen_method())
-        if self.engine not in ENGINES:
-            raise ConfigError(f"engine: unknown engine {self.engine!r}", f"use one of {', '.join(sorted(ENGINES))}")
+        read_engine(self.engine)
 
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain values, presets and defaults spelled out."""

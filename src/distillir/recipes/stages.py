@@ -11,7 +11,7 @@ from typing import Any
 
 from distillir.data import Context, Corpus, Document
 from distillir.encoding import encode_corpus
-from distillir.index import create_index, fill
+from distillir.index import EngineLine, build_index, read_engine
 from distillir.recipes.documents import corpus_of
 from distillir.recipes.fit import Labelled, fit
 from distillir.recipes.marks import context_facts, file_digest, mark_of, says, told_by, write_text
@@ -113,18 +113,16 @@ def trained(
     )
 
 
-def indexed(out: Path, engine: str, corpus: Corpus, documents: SparseVectors, stages: Stages) -> None:
+def indexed(out: Path, engine: EngineLine, corpus: Corpus, documents: SparseVectors, stages: Stages) -> None:
     """The index in `out/index`, built unless it holds exactly these documents; it filters by metadata and group."""
-    told, mark = f"{engine} {documents.fingerprint} {file_digest(corpus.path)}", mark_of(out, "index")
+    line = engine if isinstance(engine, str) else json.dumps(dict(engine), sort_keys=True)
+    told, mark = f"{line} {documents.fingerprint} {file_digest(corpus.path)}", mark_of(out, "index")
     if says(mark, told):
         stages.say(f"index of {len(documents):,} documents reused")
         return
     mark.unlink(missing_ok=True)  # first: a half-built index must not stand under an old mark
-    stages.say(f"index ({engine})")
-    shutil.rmtree(out / "index", ignore_errors=True)
-    with create_index(out / "index", engine, dim=documents.dim, encoder=str(documents.meta["encoder"])) as index:
-        fill(index, documents, lambda name: _payload(corpus[name]))
-        index.optimize()
+    stages.say(f"index ({read_engine(engine)[0]})")
+    build_index(out / "index", engine, documents, lambda name: _payload(corpus[name]), made_from=told)
     write_text(mark, told)
 
 
