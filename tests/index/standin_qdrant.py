@@ -113,6 +113,8 @@ class StandIn:
         if (method, path) == ("POST", "/collections/aliases"):
             return self._change_aliases(models.ChangeAliasesOperation.model_validate(body).actions)
         match = re.fullmatch(r"/collections/([^/]+)(/.*)?", path)
+        if match is None:
+            raise _Refused(404, f"no such route: {path}")
         name, rest = match[1], match[2] or ""
         if (method, rest) == ("PUT", ""):
             return self._create(name, models.CreateCollection.model_validate(body))

@@ -24,6 +24,7 @@ from distillir.cli.init import init
 from distillir.cli.judge import judge
 from distillir.cli.label import label
 from distillir.cli.labels import labels
+from distillir.cli.migrate import index_migrate
 from distillir.cli.query import prune, query_terms
 from distillir.cli.quickstart import quickstart
 from distillir.cli.recipe import recipe
@@ -51,6 +52,7 @@ for command in (
     train,
     encode,
     index,
+    index_migrate,
     evaluate,
     ablate,
     reproduce,

@@ -25,6 +25,7 @@ from distillir.errors import SearchIndexError, VectorsError
 from distillir.index.filters import dump_payload
 from distillir.index.options import NoOptions, Options
 from distillir.index.protocol import (
+    Block,
     Payload,
     ScoredId,
     SparseQuery,
@@ -33,7 +34,7 @@ from distillir.index.protocol import (
     check_query,
     index_errors,
 )
-from distillir.index.segment import Block, Segment, write_segment
+from distillir.index.segment import Segment, write_segment
 from distillir.index.snapshot import EMPTY_STATE, STATE, Snapshot, load_snapshot, save_snapshot, sweep
 from distillir.vectors import CSR, SparseVectors, csr_concat
 from distillir.vectors.csr import take_rows
@@ -140,6 +141,11 @@ class ExactIndex:
             part, row = now.locate(ids)
         places = zip(part.tolist(), row.tolist(), strict=True)
         return [json.loads(now.segments[number].payload(place)) for number, place in places]
+
+    def documents(self) -> Iterator[Block]:
+        """All documents, in the order they came in."""
+        with index_errors():
+            yield from self._follow().blocks(0)
 
     def __len__(self) -> int:
         return len(self._follow())

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,8 +29,17 @@ _MOST_TOKENS = 4096  # what it lets a list have
 # Codes of the client, of Milvus (pkg/util/merr of its source) and of gRPC.
 _AWAY = {2, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _BUSY = {4, 8, grpc.StatusCode.RESOURCE_EXHAUSTED}  # too many requests, rate limit
+_NOT_LOADED = 101
 _NOT_FOUND = {100, 1600}  # collection, alias
 _REFUSED = {1400, 1401, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+
+# A server that comes back is noticed at once: gRPC's own pauses grow to minutes and are shared by all connections.
+_RECONNECT = {
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+    "grpc.use_local_subchannel_pool": 1,
+}
 
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints what it raises, addresses and traces included
 
@@ -46,6 +56,7 @@ class MilvusServer:
     def __init__(self, options: RemoteOptions) -> None:
         self._options, self._url = options, options.address()
         self._made: MilvusClient | None = None
+        self._connecting = threading.Lock()
 
     def target(self, alias: str) -> str | None:
         """See `Server.target`."""
@@ -80,8 +91,7 @@ class MilvusServer:
             params = MilvusClient.prepare_index_params()
             params.add_index(_WEIGHTS, index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
             self._client.create_index(collection, params, timeout=self._options.timeout)
-            loaded = {"replica_number": self._options.replicas} if self._options.replicas else {}
-            self._client.load_collection(collection, timeout=self._options.timeout, **loaded)
+            self._load(collection)
 
     def drop(self, collection: str) -> None:
         """See `Server.drop`."""
@@ -126,7 +136,8 @@ class MilvusServer:
         if any(not tokens for tokens in where.values()):
             return [[] for _ in queries]
         with self._troubles():
-            found = self._client.search(
+            found = self._loaded(
+                self._client.search,
                 collection,
                 data=[dict(zip(q.indices.tolist(), q.values.tolist(), strict=True)) for q in queries],
                 anns_field=_WEIGHTS,
@@ -142,7 +153,8 @@ class MilvusServer:
     def read(self, collection: str, ids: Sequence[str], *, vectors: bool) -> dict[str, Kept]:
         """See `Server.read`."""
         with self._troubles():
-            found = self._client.query(
+            found = self._loaded(
+                self._client.query,
                 collection,
                 ids=list(ids),
                 output_fields=["id", _WEIGHTS if vectors else "payload"],
@@ -159,8 +171,12 @@ class MilvusServer:
     def count(self, collection: str) -> int:
         """See `Server.count`."""
         with self._troubles():
-            found = self._client.query(
-                collection, output_fields=["count(*)"], consistency_level="Strong", timeout=self._options.timeout
+            found = self._loaded(
+                self._client.query,
+                collection,
+                output_fields=["count(*)"],
+                consistency_level="Strong",
+                timeout=self._options.timeout,
             )
             return int(found[0]["count(*)"])
 
@@ -179,11 +195,30 @@ class MilvusServer:
     @property
     def _client(self) -> MilvusClient:
         """Connected at the first request, so that a server that is away is met like any other failure."""
-        if self._made is None:
-            self._made = MilvusClient(
-                self._url, token=self._options.key(), timeout=self._options.timeout, dedicated=True
-            )
-        return self._made
+        with self._connecting:
+            if self._made is None:
+                self._made = MilvusClient(
+                    self._url,
+                    token=self._options.key(),
+                    timeout=self._options.timeout,
+                    dedicated=True,
+                    grpc_options=_RECONNECT,
+                )
+            return self._made
+
+    def _loaded(self, request: Callable[..., Any], collection: str, **options: Any) -> Any:
+        """What a request returns; a collection that the server does not hold ready, as after its restart, is loaded."""
+        try:
+            return request(collection, **options)
+        except MilvusException as error:
+            if error.code != _NOT_LOADED:
+                raise
+        self._load(collection)
+        return request(collection, **options)
+
+    def _load(self, collection: str) -> None:
+        more = {"replica_number": self._options.replicas} if self._options.replicas else {}
+        self._client.load_collection(collection, timeout=self._options.timeout, **more)
 
     @contextmanager
     def _troubles(self) -> Iterator[None]:

@@ -101,6 +101,23 @@ class Finishing(Protocol):
         ...
 
 
+class Block(NamedTuple):
+    """Documents in memory; payloads as JSON text."""
+
+    ids: Sequence[str]
+    vectors: CSR
+    payloads: Sequence[bytes]
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """An index that can name all its documents."""
+
+    def documents(self) -> Iterator[Block]:
+        """All documents, a bounded number at a time, as they are when it begins."""
+        ...
+
+
 @contextmanager
 def index_errors() -> Iterator[None]:
     """What the vector store refuses is, for the caller of an index, an error of the index."""

@@ -25,6 +25,7 @@ from distillir.index.filters import dump_payload, payload_tokens
 from distillir.index.options import NoOptions, Options
 from distillir.index.points import point_of
 from distillir.index.protocol import (
+    Block,
     Payload,
     ScoredId,
     SparseQuery,
@@ -124,9 +125,7 @@ class QdrantEdgeIndex:
 
     def vectors(self, ids: Sequence[str]) -> CSR:
         """(len(ids), dim) vectors in the order of the ids; see `Index.vectors`."""
-        records = self._retrieve(ids, with_payload=False, with_vector=True)
-        weights = [record.vector.get(_VECTOR) for record in records]
-        return csr_from_rows([(w.indices, w.values) if w is not None else ([], []) for w in weights], self.dim)
+        return self._weights(self._retrieve(ids, with_payload=False, with_vector=True))
 
     def payloads(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Payloads in the order of the ids; see `Index.payloads`."""
@@ -137,6 +136,21 @@ class QdrantEdgeIndex:
         with self._writer, engine_errors("cannot optimize the index"):
             self._open().optimize()
             self._open().flush()
+
+    def documents(self) -> Iterator[Block]:
+        """All documents, in the order of their points."""
+        offset = None
+        while True:
+            with engine_errors("cannot read documents"):
+                request = qe.ScrollRequest(
+                    offset=offset, limit=_BATCH, with_payload=["id", "payload"], with_vector=True
+                )
+                records, offset = self._open().scroll(request)
+            if records:
+                ids = [str(record.payload["id"]) for record in records]
+                yield Block(ids, self._weights(records), [record.payload["payload"].encode() for record in records])
+            if offset is None:
+                return
 
     def __len__(self) -> int:
         with engine_errors("cannot count the documents"):
@@ -207,6 +221,10 @@ class QdrantEdgeIndex:
             answers = self._open().query_batch(qe.QueryBatchRequest(requests))
         for points in answers:
             yield [ScoredId(point.payload["id"], point.score) for point in points if point.score > 0]
+
+    def _weights(self, records: Sequence[Any]) -> CSR:
+        weights = [record.vector.get(_VECTOR) for record in records]
+        return csr_from_rows([(w.indices, w.values) if w is not None else ([], []) for w in weights], self.dim)
 
     def _retrieve(self, ids: Sequence[str], with_payload: Any, *, with_vector: bool) -> list[Any]:
         with engine_errors("cannot read documents"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -58,6 +59,8 @@ def read_engine(line: EngineLine) -> tuple[str, Options]:
     Raises:
         ConfigError: no such engine, an unknown option, or a value that cannot be.
     """
+    if not isinstance(line, str | Mapping):
+        raise ConfigError(f"{line!r} is no engine", "give its name, or {name: …, options}")
     given = {"name": line} if isinstance(line, str) else dict(line)
     name = given.pop("name", None)
     if not isinstance(name, str) or name not in ENGINES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +13,12 @@ from scipy.sparse import csr_array
 
 from distillir.errors import SearchIndexError
 from distillir.index.filters import payload_tokens
-from distillir.index.protocol import SparseQuery
+from distillir.index.protocol import Block, SparseQuery
 from distillir.vectors import CSR, SparseVectors, SparseVectorsWriter
 from distillir.vectors.csr import take_rows
 from distillir.vectors.files import disk_errors, map_array, save_array
 
 _CELLS = 1 << 24  # (queries, documents) cells scored at once: at most 128 MiB
-
-
-class Block(NamedTuple):
-    """Documents in memory; payloads as JSON text."""
-
-    ids: Sequence[str]
-    vectors: CSR
-    payloads: Sequence[bytes]
 
 
 class Segment:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from distillir.errors import SearchIndexError
 from distillir.index.filters import where_tokens
-from distillir.index.protocol import Payload, ScoredId, SparseQuery
-from distillir.index.segment import Block, Segment, keep_best, load_segment
+from distillir.index.protocol import Block, Payload, ScoredId, SparseQuery
+from distillir.index.segment import Segment, keep_best, load_segment
 from distillir.vectors.files import map_array, save_array, write_json
 
 STATE = "state.json"

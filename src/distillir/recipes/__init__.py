@@ -16,6 +16,7 @@ from distillir.recipes.generative_recipe import (
 )
 from distillir.recipes.kinds import RecipeKind, kind_of
 from distillir.recipes.method import Method, preset, presets
+from distillir.recipes.migrating import migrate_run
 from distillir.recipes.opening import open_any, open_retriever
 from distillir.recipes.published_figures import Figure, Published, published, read_published
 from distillir.recipes.recipe import SparseRecipe, read_recipe
@@ -57,6 +58,7 @@ __all__ = [
     "is_rerank",
     "is_response",
     "kind_of",
+    "migrate_run",
     "open_any",
     "open_dense_retriever",
     "open_generative_retriever",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from distillir.data import Context
 from distillir.data.files import replacing
+from distillir.index import EngineLine
 
 MARKS = "made_from"  # folder of the marks, apart from whatever else lies in a run folder
 
@@ -41,6 +42,11 @@ def write_text(path: Path, content: str) -> None:
 def told_by(**facts: object) -> str:
     """Hash of the facts that a result was made from."""
     return hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()
+
+
+def engine_told(engine: EngineLine) -> str:
+    """An engine line as the mark of an index has it."""
+    return engine if isinstance(engine, str) else json.dumps(dict(engine), sort_keys=True)
 
 
 def file_digest(path: Path) -> str:

@@ -14,7 +14,7 @@ from distillir.encoding import encode_corpus
 from distillir.index import EngineLine, build_index, read_engine
 from distillir.recipes.documents import corpus_of
 from distillir.recipes.fit import Labelled, fit
-from distillir.recipes.marks import context_facts, file_digest, mark_of, says, told_by, write_text
+from distillir.recipes.marks import context_facts, engine_told, file_digest, mark_of, says, told_by, write_text
 from distillir.recipes.measure import TestBed
 from distillir.recipes.progress import Stages
 from distillir.recipes.recipe import SparseRecipe
@@ -115,8 +115,7 @@ def trained(
 
 def indexed(out: Path, engine: EngineLine, corpus: Corpus, documents: SparseVectors, stages: Stages) -> None:
     """The index in `out/index`, built unless it holds exactly these documents; it filters by metadata and group."""
-    line = engine if isinstance(engine, str) else json.dumps(dict(engine), sort_keys=True)
-    told, mark = f"{line} {documents.fingerprint} {file_digest(corpus.path)}", mark_of(out, "index")
+    told, mark = f"{engine_told(engine)} {documents.fingerprint} {file_digest(corpus.path)}", mark_of(out, "index")
     if says(mark, told):
         stages.say(f"index of {len(documents):,} documents reused")
         return

@@ -36,14 +36,25 @@ def read_yaml(path: Path | Traversable) -> Any:
         ConfigError: missing, unreadable, or not YAML, naming the line.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", "check the path") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8", "convert the file to UTF-8") from error
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, name: object) -> Any:
+    """What a text in YAML holds; `name` tells where it is from.
+
+    Raises:
+        ConfigError: not YAML, naming the line.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        place = f"{name}:{mark.line + 1}" if mark else str(name)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(f"{place}: not YAML: {reason}", "correct that line") from error
 

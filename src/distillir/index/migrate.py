@@ -1,0 +1,190 @@
+"""An embedded index moved into another engine: copied, compared, and put in its place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distillir.errors import SearchIndexError, VectorsError
+from distillir.index.options import EngineLine
+from distillir.index.protocol import Block, Finishing, Index, Listing, ScoredId, SparseQuery, index_errors
+from distillir.index.registry import create_index, discard_index, open_index, read_engine
+from distillir.vectors.files import disk_errors, read_json, sync_folder, write_json
+
+QUERIES = 50
+DEPTH = 100
+_TERMS = 32  # of a document's terms, those that a question to it would have
+_NOTE = "moving.json"  # in the copy's folder until it takes its place: which engine it is in
+_CLOSE = 1e-4  # relative: engines add up the same products in another order
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What a migration did.
+
+    Attributes:
+        documents: in both engines.
+        written: of them, sent by this run; the others were there, from a run that was stopped.
+        queries: that found the same documents in both.
+        kept: folder of the index as it was.
+    """
+
+    documents: int
+    written: int
+    queries: int
+    kept: Path
+
+
+def migrate_index(
+    path: str | Path,
+    engine: EngineLine,
+    *,
+    queries: int = QUERIES,
+    depth: int = DEPTH,
+    watch: Callable[[int, int], None] | None = None,
+) -> Migration:
+    """Copy an embedded index into another engine, compare the two, and let the folder mean the new one.
+
+    Nobody finds the copy before it was compared. The old index stays beside the new one, as `PATH.before`. A migration
+    that was stopped goes on: documents that are there and equal are not sent again.
+
+    Args:
+        path: folder of the index; nothing else may change it meanwhile.
+        engine: where to; a key of `ENGINES`, or a mapping of its `name` and options.
+        queries: how many to compare by, made of documents drawn from the index.
+        depth: best documents of each that must be the same, but for equal scores.
+        watch: told (done, total) documents.
+
+    Raises:
+        SearchIndexError: no embedded index there, an engine that does not answer, or copies that differ.
+        ConfigError: no such engine or option. MissingDependencyError: its package is not installed.
+    """
+    folder = Path(path).absolute()
+    copy, kept = folder.with_name(f"{folder.name}.moving"), folder.with_name(f"{folder.name}.before")
+    read_engine(engine)
+    if not folder.exists() and copy.exists() and kept.exists():  # stopped between the two renames below
+        copy.rename(folder)
+        with open_index(folder) as moved:
+            return Migration(len(moved), 0, 0, kept)
+    if kept.exists():
+        raise SearchIndexError(f"{kept} is in the way", "remove it, if the index of an earlier migration is not needed")
+    with open_index(folder) as source:
+        if not isinstance(source, Listing):
+            raise SearchIndexError(f"{folder} is no embedded index", "index the documents with the other engine")
+        source.delete([])  # becomes the one that may write: nobody else changes it meanwhile
+        with _copy_of(source, copy, engine) as target:
+            written, asked = _send(source, source, target, queries, watch)
+            found = difference(source, target, asked, depth)
+            if not found:
+                target.optimize()
+                if isinstance(target, Finishing):
+                    target.finish()
+        if found:
+            discard_index(copy)
+            raise SearchIndexError(f"the copy differs: {found}", "it was removed; migrate again")
+        done = Migration(len(source), written, len(asked), kept)
+    for note in folder.iterdir():  # what others keep beside the index, such as the number of changes applied
+        if note.is_file() and note.name != "index.json":
+            shutil.copy2(note, copy / note.name)
+    (copy / _NOTE).unlink()
+    folder.rename(kept)
+    copy.rename(folder)
+    sync_folder(folder.parent)
+    return done
+
+
+def difference(first: Index, second: Index, queries: Sequence[SparseQuery], depth: int = DEPTH) -> str:
+    """What two indexes differ in, empty where they hold as many documents and find the same ones.
+
+    Args:
+        first, second: the indexes.
+        queries: to search for.
+        depth: best documents of each that must be the same, but for equal scores.
+    """
+    if len(first) != len(second):
+        return f"{len(first):,} documents here, {len(second):,} there"
+    here, there = first.search_batch(queries, depth), second.search_batch(queries, depth)
+    differing = sum(not same_best(one, two) for one, two in zip(here, there, strict=True))
+    return f"{differing} of {len(queries)} queries find other documents" if differing else ""
+
+
+def same_best(one: Sequence[ScoredId], two: Sequence[ScoredId], close: float = _CLOSE) -> bool:
+    """Whether two lists hold the same documents with the same scores, but for the order of equal ones.
+
+    Args:
+        one, two: best first.
+        close: relative difference up to which scores count as equal.
+    """
+    if len(one) != len(two):
+        return False
+    if not one:
+        return True
+    a, b = np.array([hit.score for hit in one]), np.array([hit.score for hit in two])
+    if not np.allclose(a, b, rtol=close, atol=0):
+        return False
+    edge = a[-1] * (1 + 2 * close)  # of those that equal the last one, any may have been left out
+    known = dict(two)
+    for left, right in ((one, known), (two, dict(one))):
+        for hit in left:
+            if hit.score > edge and not np.isclose(right.get(hit.id, np.inf), hit.score, rtol=close, atol=0):
+                return False
+    return True
+
+
+def _copy_of(source: Index, copy: Path, engine: EngineLine) -> Index:
+    """The unfinished copy where there is one in just this engine, else a new one."""
+    told = {"engine": engine if isinstance(engine, str) else dict(engine)}
+    with suppress(OSError, VectorsError):
+        if read_json(copy / _NOTE) == told:
+            return open_index(copy, dim=source.dim, encoder=source.encoder)
+    discard_index(copy)
+    made = create_index(copy, engine, dim=source.dim, encoder=source.encoder)
+    with index_errors(), disk_errors(copy, "migrate again"):
+        write_json(copy / _NOTE, told)
+    return made
+
+
+def _send(
+    source: Index, listing: Listing, target: Index, queries: int, watch: Callable[[int, int], None] | None
+) -> tuple[int, list[SparseQuery]]:
+    """How many documents were written, and a sample of all of them as queries."""
+    total, resumed, done, written = len(source), len(target) > 0, 0, 0
+    asked: list[SparseQuery] = []
+    rng = np.random.default_rng(0)
+    for block in listing.documents():
+        if not (resumed and _holds(target, block)):
+            target.add(block.ids, block.vectors, [json.loads(payload) for payload in block.payloads])
+            written += len(block.ids)
+        for i in range(len(block.ids)):  # each document is as likely as any other to stay (reservoir sampling)
+            place = len(asked) if len(asked) < queries else int(rng.integers(done + i + 1))
+            if place < queries:
+                asked[place : place + 1] = [_query(*block.vectors.row(i))]
+        done += len(block.ids)
+        if watch is not None:
+            watch(done, total)
+    return written, asked
+
+
+def _query(indices: NDArray[Any], values: NDArray[Any]) -> SparseQuery:
+    """A document's heaviest terms: what a question to it would have."""
+    kept = np.argsort(-values, kind="stable")[:_TERMS]
+    return SparseQuery(indices[kept], values[kept])
+
+
+def _holds(target: Index, block: Block) -> bool:
+    """Whether a copy has just these documents."""
+    try:
+        vectors = target.vectors(block.ids)
+        payloads = target.payloads(block.ids)
+    except SearchIndexError:  # one is not there; where the engine is away, adding says so
+        return False
+    same = all(np.array_equal(one, two) for one, two in zip(vectors, block.vectors, strict=True))
+    return same and payloads == [json.loads(payload) for payload in block.payloads]
