@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from engines_elsewhere import engine_line, milvus_url, qdrant_url
+
+__all__ = ["engine_line", "milvus_url", "qdrant_url"]  # fixtures
+
 ANIMALS = ("otter", "falcon", "salmon", "beetle", "horse", "whale", "parrot", "tiger")
 FACTS = {
     "food": ("what does the {} eat", "The {} eats what it finds near the water and in the fields."),

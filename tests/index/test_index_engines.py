@@ -352,6 +352,6 @@ except SearchIndexError as error:
             assert len(again) == 2
         return
     assert "another process" in lines[-1]
-    assert lines[:-1] == (["['a']"] if engine == "exact" else [])
+    assert lines[:-1] == ([] if engine == "qdrant_edge" else ["['a']"])
     with open_index(tmp_path / "index") as again:
         assert len(again) == 1

@@ -58,7 +58,7 @@ def test_a_vocabulary_size_that_cannot_be_is_refused(line, tmp_path, dim):
 
 
 def test_an_unknown_engine_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="choose one of exact, milvus, qdrant, qdrant_edge"):
+    with pytest.raises(ConfigError, match="choose one of exact, milvus, qdrant, qdrant_edge, seismic"):
         create_index(tmp_path / "i", "lucene", dim=5)
 
 
@@ -94,7 +94,8 @@ def test_the_description_is_plain_json(engine, line, tmp_path):
 def test_importing_the_package_loads_no_engine():
     script = """
 import sys, distillir.index
-print([m for m in ('qdrant_edge', 'qdrant_client', 'pymilvus', 'scipy', 'torch', 'transformers') if m in sys.modules])
+heavy = ('qdrant_edge', 'qdrant_client', 'pymilvus', 'seismic', 'scipy', 'torch', 'transformers')
+print([m for m in heavy if m in sys.modules])
 """
     done = subprocess.run(
         [sys.executable, "-c", script],

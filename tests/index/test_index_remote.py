@@ -14,6 +14,7 @@ from standin_qdrant import StandIn
 
 from distillir.errors import ConfigError, SearchIndexError
 from distillir.index import SparseQuery, build_index, create_index, discard_index, open_index, read_engine
+from distillir.index.migrate import difference, same_best
 from distillir.index.registry import ENGINES
 from distillir.index.server import Row, TroubleError, persist, portions
 from distillir.vectors import SparseVectors, SparseVectorsWriter, csr_from_rows
@@ -370,3 +371,38 @@ def test_requests_are_bounded_in_number_and_size():
         ["d4", "d5"],
     ]
     assert portions([]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimized", [False, True])
+def test_a_thousand_queries_find_what_exact_search_finds(line, tmp_path, optimized):
+    """20,000 documents as SPLADE makes them, 1,000 queries, 100 documents each, with and without a filter."""
+    rng, dim, count = np.random.default_rng(0), 30_522, 20_000
+    shape = 1 / np.arange(1, dim + 1) ** 0.7
+    heavy = np.cumsum(shape / shape.sum())
+
+    def draw(size):
+        found = np.unique(np.searchsorted(heavy, rng.random(size)).clip(0, dim - 1))
+        return found, (rng.gamma(1.5, 0.5, len(found)) + 0.01).astype(np.float32)
+
+    documents = [draw(120) for _ in range(count)]
+    queries = [SparseQuery(*draw(30)) for _ in range(1000)]
+    with (
+        create_index(tmp_path / "exact", "exact", dim=dim) as exact,
+        create_index(tmp_path / "there", line, dim=dim) as there,
+    ):
+        for start in range(0, count, 2000):
+            ids, rows = [f"{start + i}" for i in range(2000)], csr_from_rows(documents[start : start + 2000], dim)
+            for index in (exact, there):
+                index.add(ids, rows, [{"third": i % 3} for i in range(2000)])
+        for index in (exact, there):
+            index.delete([str(i) for i in range(0, count, 7)])
+        if optimized:
+            there.optimize()
+        assert difference(exact, there, queries, 100) == ""
+        for one, two in zip(
+            exact.search_batch(queries[:100], 100, {"third": 1}),
+            there.search_batch(queries[:100], 100, {"third": 1}),
+            strict=True,
+        ):
+            assert same_best(one, two)

@@ -43,7 +43,7 @@ def test_every_reply_names_model_and_index(shared, animal_run):
         assert reply["served"]["index"].endswith("-0")
     about = shared.client.get("/v1/about").json()
     assert about["workers"] == 1
-    assert "one worker: the embedded engine qdrant_edge" in about["note"]
+    assert "one worker: the index (qdrant_edge)" in about["note"]
     assert about["documents"] == 40
 
 

@@ -118,7 +118,36 @@ class MilvusOptions(RemoteOptions):
     EXAMPLE_URL: ClassVar[str] = "http://127.0.0.1:19530"
 
 
-Options = NoOptions | RemoteOptions
+@dataclass(frozen=True)
+class SeismicOptions:
+    """How an index of Seismic is built and searched.
+
+    Attributes:
+        postings: of a term, on average, that are kept; more cost time and memory and find more.
+        summary_energy: share of a block's weight that its summary keeps.
+        query_terms: heaviest terms of a query whose lists are read; all count in the scores.
+        heap_factor: blocks are skipped whose summary promises less than the k-th best over this. Lower = faster,
+            higher = more is found.
+    """
+
+    postings: int = 3500
+    summary_energy: float = 0.4
+    query_terms: int = 32
+    heap_factor: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name, kind, least, most in (
+            ("postings", int, 1, 10**9),
+            ("summary_energy", int | float, 0.01, 1),
+            ("query_terms", int, 1, 10**6),
+            ("heap_factor", int | float, 0.01, 1),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
+                raise ConfigError(f"engine seismic: {name} is {value!r}", f"give {least} to {most}")
+
+
+Options = NoOptions | RemoteOptions | SeismicOptions
 
 
 def checked_options(engine: str, kind: type[Options], given: Mapping[str, Any]) -> Options:

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 from distillir.errors import ConfigError, DistillirError, MissingDependencyError, SearchIndexError
-from distillir.index.options import EngineLine, MilvusOptions, NoOptions, Options, QdrantOptions, checked_options
+from distillir.index.options import (
+    EngineLine,
+    MilvusOptions,
+    NoOptions,
+    Options,
+    QdrantOptions,
+    SeismicOptions,
+    checked_options,
+)
 from distillir.index.protocol import Index, index_errors
 from distillir.index.remote import RemoteIndex
 from distillir.vectors.files import disk_errors, publish_folder, read_json, write_json
@@ -42,6 +50,7 @@ ENGINES = {
     "qdrant_edge": Known("distillir.index.qdrant_edge", "QdrantEdgeIndex", "qdrant_edge", "qdrant-edge-py", "index"),
     "qdrant": Known("distillir.index.qdrant", "QdrantIndex", "qdrant_client", "qdrant-client", "qdrant", QdrantOptions),
     "milvus": Known("distillir.index.milvus", "MilvusIndex", "pymilvus", "pymilvus", "milvus", MilvusOptions),
+    "seismic": Known("distillir.index.seismic", "SeismicIndex", "seismic", "pyseismic-lsr", "seismic", SeismicOptions),
 }
 
 

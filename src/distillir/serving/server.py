@@ -86,7 +86,7 @@ def workers_note(source: Source, settings: ServeSettings) -> str:
         return f"{many} worker{'s' if many > 1 else ''}: {source.cluster.engine} has the documents"
     if not (engine := engine_of(source)):
         return "one worker"
-    return f"one worker: the embedded engine {engine} is changed by one process; its threads use all cores"
+    return f"one worker: the index ({engine}) is changed by one process; its threads use all cores"
 
 
 def bound(settings: ServeSettings) -> socket.socket:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
+from distillir.index.registry import ENGINES
 from milvus_process import MilvusProcess
 from standin_qdrant import StandIn
 
@@ -33,6 +35,7 @@ def engine_line(request):
     """The `engine:` line of an engine by name, with a collection that no other test has."""
 
     def line(name):
+        pytest.importorskip(ENGINES[name].package, reason=f"{ENGINES[name].distribution} is not installed")
         if name in ("qdrant", "milvus"):
             url = request.getfixturevalue(f"{name}_url")
             return {"name": name, "url": url, "collection": f"t{next(COUNT)}", "retries": 1}
