@@ -9,8 +9,6 @@ import time
 
 import numpy as np
 import pytest
-from milvus_process import MilvusProcess
-from standin_qdrant import StandIn
 
 from distillir.errors import ConfigError, SearchIndexError
 from distillir.index import SparseQuery, build_index, create_index, discard_index, open_index, read_engine
@@ -18,6 +16,8 @@ from distillir.index.migrate import difference, same_best
 from distillir.index.registry import ENGINES
 from distillir.index.server import Row, TroubleError, persist, portions
 from distillir.vectors import SparseVectors, SparseVectorsWriter, csr_from_rows
+from milvus_process import MilvusProcess
+from standin_qdrant import StandIn
 
 DIM = 20
 ELSEWHERE = ("milvus", "qdrant")

@@ -186,5 +186,10 @@ def _holds(target: Index, block: Block) -> bool:
         payloads = target.payloads(block.ids)
     except SearchIndexError:  # one is not there; where the engine is away, adding says so
         return False
-    same = all(np.array_equal(one, two) for one, two in zip(vectors, block.vectors, strict=True))
-    return same and payloads == [json.loads(payload) for payload in block.payloads]
+    own = block.vectors
+    same = np.array_equal(vectors.indptr, own.indptr) and np.array_equal(vectors.indices, own.indices)
+    return (
+        same
+        and np.array_equal(vectors.values, own.values)
+        and payloads == [json.loads(payload) for payload in block.payloads]
+    )

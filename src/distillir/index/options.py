@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from distillir.errors import ConfigError
 
 EngineLine = str | Mapping[str, Any]
+"""An engine by name, or a mapping of its `name` and options."""
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def lines(found: Found, folder: Path) -> Iterator[str]:
     small = found.documents is not None and found.documents <= WHOLE_COLLECTION
     why = f"distils over all documents: fine up to some {WHOLE_COLLECTION:,}" if small else "from drawn candidates"
     yield _option("method", "collection" if small else "student", f"{why}; others: collection, student, disco, mse")
-    yield _option("engine", "qdrant_edge", "on disk, filters, add and delete; or exact")
+    yield _option("engine", "qdrant_edge", "on disk, filters, add and delete; or exact, seismic, a cluster")
     screen = screen_supported()
     yield _option("screen", str(screen).lower(), "faster where the processor has bfloat16; same results")
     yield "# max_length: 256         # tokens of a conversation; the newest question is kept whole as far as it fits"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from distillir.data import Corpus
 from distillir.data.reading import WORDS, ReadingReport, file_digest
 from distillir.errors import ModelError
-from distillir.index import Index, create_index, fill, open_index
+from distillir.index import Index, build_index, open_index
 from distillir.search.kept import READY, KeptFolder, Use
 from distillir.search.retriever import QueryEncoder, Retriever
 from distillir.search.reuse import Encoded, Known, encode_new
@@ -186,15 +186,12 @@ def _build(
         return asdict(Encoded(reused=len(corpus)))
     others = [Known.open(other, encoder) for other in kept.generations() if other != place]
     vectors, done = encode_new(encoder, corpus, place / "vectors", [o for o in others if o is not None], watch)
-    shutil.rmtree(place / "index", ignore_errors=True)
 
     def payload(name: str) -> dict[str, Any]:
         document = corpus[name]
         return {**document.metadata, "group": document.group}
 
-    with create_index(place / "index", engine, dim=encoder.dim, encoder=encoder.fingerprint()) as index:
-        fill(index, vectors, payload)
-        index.optimize()
+    build_index(place / "index", engine, vectors, payload, made_from=place.name)
     with disk_errors(place, "documents that were encoded are kept"):
         write_json(place / READY, asdict(done))
     return asdict(done)
