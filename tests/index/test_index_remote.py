@@ -374,6 +374,7 @@ def test_requests_are_bounded_in_number_and_size():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # milvus-lite is pure Python
 @pytest.mark.parametrize("optimized", [False, True])
 def test_a_thousand_queries_find_what_exact_search_finds(line, tmp_path, optimized):
     """20,000 documents as SPLADE makes them, 1,000 queries, 100 documents each, with and without a filter."""
