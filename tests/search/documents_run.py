@@ -8,6 +8,7 @@ import sys
 
 import torch
 
+from distillir.index import filling
 from distillir.search import documents, reuse
 
 
@@ -40,7 +41,7 @@ if __name__ == "__main__":
             else:
                 owner, name = {
                     "reading": (documents.KeptFolder, "generation"),
-                    "index": (documents, "fill"),
+                    "index": (filling, "fill"),
                     "ready": (documents, "write_json"),
                     "saved": (documents.KeptFolder, "save"),
                     "sweep": (documents.KeptFolder, "sweep"),

@@ -75,8 +75,8 @@ def encoder():
 
 
 @pytest.fixture(params=sorted(ENGINES))
-def index(request, tmp_path, encoder):
-    with create_index(tmp_path / "i", request.param, dim=encoder.dim) as made:
+def index(request, tmp_path, encoder, engine_line):
+    with create_index(tmp_path / "i", engine_line(request.param), dim=encoder.dim) as made:
         vectors = encoder.encode_documents([text for _, text in DOCUMENTS.values()])
         kept = [
             {"title": title, "text": text, "kind": "book" if title else "toy"} for title, text in DOCUMENTS.values()
