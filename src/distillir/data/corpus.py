@@ -23,9 +23,10 @@ class Corpus:
     Looking up ids takes 16 bytes a document, built on the first look-up; everything else stays on disk.
     """
 
-    def __init__(self, table: pa.Table, path: Path) -> None:
+    def __init__(self, table: pa.Table, path: Path, parts: Sequence[Path] = ()) -> None:
         self.path = path
         self._table = table
+        self._parts = tuple(parts) or (path,)
 
     @classmethod
     def build(cls, source: str | Path | Iterable[Document | Mapping[str, Any]], path: str | Path) -> Corpus:
@@ -72,7 +73,8 @@ class Corpus:
             raise DataError("corpora", "there are none to put together")
         if len(corpora) == 1:
             return corpora[0]
-        joined = cls(pa.concat_tables([corpus._table for corpus in corpora]), corpora[0].path)
+        parts = [path for corpus in corpora for path in corpus._parts]
+        joined = cls(pa.concat_tables([corpus._table for corpus in corpora]), corpora[0].path, parts)
         hashes, order = joined._by_hash
         for i in np.flatnonzero(hashes[1:] == hashes[:-1]):
             doc_id = joined.doc_id(int(order[i]))
@@ -80,6 +82,10 @@ class Corpus:
                 names = [str(corpus.path) for corpus in corpora if doc_id in corpus]
                 raise DataError(names[-1], f"id {doc_id!r} is also in {names[0]}", cure="leave one of them out")
         return joined
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process go the paths: documents stay where they are."""
+        return _opened, tuple(path.absolute() for path in self._parts)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -191,6 +197,10 @@ def open_or_write(path: str | Path, stamp: str, source: str | Path | Iterable[Do
             return corpus
     write_corpus(source, path, stamp)
     return Corpus.open(path)
+
+
+def _opened(*parts: Path) -> Corpus:
+    return Corpus.concat([Corpus.open(path) for path in parts])
 
 
 def _document(row: Mapping[str, Any]) -> Document:

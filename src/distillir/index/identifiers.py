@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,10 @@ class IdentifierIndex:
         self.tokenizer = tokenizer
         self.tokens = sum(one.ngrams.tokens for one in self.views.values())
         self.nbytes = sum(one.ngrams.nbytes + one.owners.nbytes for one in self.views.values())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process goes the path."""
+        return IdentifierIndex.open, (self.folder.absolute(),)
 
     def __len__(self) -> int:
         return self.passages

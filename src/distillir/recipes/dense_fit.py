@@ -24,6 +24,7 @@ from distillir.sampling import RankedPool, gold_share
 from distillir.students.dense import DenseSettings, DenseStudent
 from distillir.training import Tick, TrainResult, TrainSettings, train
 from distillir.training.dense_data import DenseData
+from distillir.training.crew import on_every_process
 from distillir.training.loop import Evaluate
 from distillir.vectors.dense import DenseVectors
 
@@ -141,6 +142,7 @@ def build_dense_objective(method: Method) -> Objective:
     return mixed(method, objective_terms(method.objective, OBJECTIVES))
 
 
+@on_every_process
 def fit_dense(
     source: str | Path,
     labelled: DenseLabelled,

@@ -25,6 +25,7 @@ from distillir.students.batch import StoredRows
 from distillir.students.sparse import SparseSettings, SparseStudent
 from distillir.training import SparseData, Tick, TrainResult, TrainSettings, train
 from distillir.training.contract import Probe
+from distillir.training.crew import on_every_process
 from distillir.training.loop import Evaluate
 from distillir.vectors import CSR, SparseVectors
 
@@ -143,6 +144,7 @@ def drawable(labelled: Labelled, documents: SparseVectors, method: Method) -> La
     return replace(labelled.take(kept), dropped={**labelled.dropped, **counts})
 
 
+@on_every_process
 def fit(
     source: str | Path,
     labelled: Labelled,

@@ -19,6 +19,7 @@ from distillir.sampling import CandidateSampler
 from distillir.students import GenerativeStudent
 from distillir.training import GenerativeData, Tick, TrainResult, TrainSettings, train
 from distillir.training.listed import Kind, Labels
+from distillir.training.crew import on_every_process
 from distillir.training.loop import Evaluate
 
 
@@ -39,6 +40,7 @@ class GenerativeLists:
     least: int = 1
 
 
+@on_every_process
 def fit_generative(
     student: GenerativeStudent,
     contexts: Sequence[Context],

@@ -19,6 +19,7 @@ from distillir.sampling.draw import Draw
 from distillir.students import Reranker
 from distillir.training import RerankData, Tick, TrainResult, TrainSettings, train
 from distillir.training.listed import Kind
+from distillir.training.crew import on_every_process
 from distillir.training.loop import Evaluate
 
 
@@ -99,6 +100,7 @@ def label_lists(
     return RerankLabelled(tuple(kept), RankedPool.build(rankings), tuple(golds), tuple(labels), kind, rule)
 
 
+@on_every_process
 def fit_stage(
     student: Reranker,
     labelled: RerankLabelled,

@@ -15,6 +15,7 @@ from distillir.errors import DataError, LabelError
 from distillir.recipes.response_recipe import ResponseMethod
 from distillir.students import ResponseStudent
 from distillir.training import ResponseData, Tick, TrainResult, TrainSettings, train
+from distillir.training.crew import on_every_process
 from distillir.training.loop import Evaluate
 
 
@@ -88,6 +89,7 @@ def score_labelled(labelled: ResponseLabelled, said: Mapping[str, Mapping[str, f
     )
 
 
+@on_every_process
 def fit_response(
     student: ResponseStudent,
     labelled: ResponseLabelled,

@@ -16,6 +16,7 @@ from distillir.recipes.recipe import SparseRecipe
 from distillir.recipes.stages import documents_of, indexed, with_source
 from distillir.recipes.systems import plain
 from distillir.students import SparseStudent
+from distillir.training.crew import processes
 from distillir.vectors import SparseVectors
 from distillir.vectors.files import FolderLock
 
@@ -85,6 +86,8 @@ def at_work(recipe: SparseRecipe, *, quiet: bool = False) -> Iterator[Workshop]:
     lock = FolderLock(recipe.out / ".lock")
     try:
         with Stages(quiet=quiet) as stages:
+            if (count := processes()) > 1:
+                stages.say(f"{count} processes: a batch is {count} times batch_size · accumulate contexts")
             write_text(recipe.out / SAVED, json.dumps(recipe.resolved(), indent=2) + "\n")
             yield Workshop(recipe, stages, contexts)
     finally:

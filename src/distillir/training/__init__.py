@@ -1,6 +1,7 @@
 """One visible training loop, and the data it reads."""
 
 from distillir.training.contract import Tick, TrainResult
+from distillir.training.crew import lead, on_every_process
 from distillir.training.dense_data import DenseData
 from distillir.training.generative_data import GenerativeData, GenerativeKeys
 from distillir.training.loop import train
@@ -19,5 +20,7 @@ __all__ = [
     "Tick",
     "TrainResult",
     "TrainSettings",
+    "lead",
+    "on_every_process",
     "train",
 ]

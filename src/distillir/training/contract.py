@@ -84,7 +84,7 @@ class Tick:
 @dataclass(frozen=True)
 class TrainResult:
     """How a run ended: steps, dev history (step, figure), the best of it, seconds, a note if it stopped early, the
-    reports of control and mix, and the step whose weights the student has."""
+    reports of control and mix, the step whose weights the student has, and how many processes trained it."""
 
     steps: int
     history: tuple[tuple[int, float], ...]
@@ -94,3 +94,4 @@ class TrainResult:
     stopped: str = ""
     steered: Mapping[str, Any] = field(default_factory=dict)
     kept_step: int = 0
+    processes: int = 1

@@ -187,6 +187,7 @@ def train(
         progress.stopped,
         _reports(steered),
         kept_step,
+        ranks.count,
     )
 
 

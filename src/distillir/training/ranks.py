@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, broadcast_object_list, reduce
+from accelerate.utils import InitProcessGroupKwargs, broadcast, broadcast_object_list, reduce
 from torch import Tensor, nn
 
 from distillir.errors import TrainingError
+
+PATIENCE = timedelta(hours=6)  # the others wait while one evaluates; a process that died is noticed at once
+
+CURE = "look at what that one said last; the same command goes on from the last checkpoint"
 
 
 class Ranks:
@@ -21,7 +27,11 @@ class Ranks:
 
     def __init__(self) -> None:
         try:
-            self._accelerator = Accelerator(mixed_precision="no", cpu=not torch.cuda.is_available())
+            self._accelerator = Accelerator(
+                mixed_precision="no",
+                cpu=not torch.cuda.is_available(),
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            )
         except ValueError as error:
             raise TrainingError(
                 f"accelerate was set up otherwise in this process ({error})", "train in a process of its own"
@@ -38,13 +48,16 @@ class Ranks:
     def alike(self, student: nn.Module) -> None:
         """Give every process the first one's weights."""
         if self.count > 1:
-            with torch.no_grad():
+            with torch.no_grad(), self._together():
                 for tensor in [*student.parameters(), *student.buffers()]:
                     tensor.copy_(broadcast(tensor.detach().contiguous(), from_process=0))
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum over processes."""
-        return reduce(tensor, reduction="sum") if self.count > 1 else tensor
+        if self.count == 1:
+            return tensor
+        with self._together():
+            return reduce(tensor, reduction="sum")
 
     def sum_gradients(self, gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor | None]:
         """Sum over processes in one message; None where no process has a gradient."""
@@ -61,7 +74,10 @@ class Ranks:
 
     def from_main(self, value: float) -> float:
         """The first process's value."""
-        return float(broadcast_object_list([value])[0]) if self.count > 1 else value
+        if self.count == 1:
+            return value
+        with self._together():
+            return float(broadcast_object_list([value])[0])
 
     def check_same(self, step: int) -> None:
         """Refuse processes that would go on from different checkpoints.
@@ -77,4 +93,18 @@ class Ranks:
 
     def wait(self) -> None:
         """Until all are here."""
-        self._accelerator.wait_for_everyone()
+        with self._together():
+            self._accelerator.wait_for_everyone()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """A process that died closes its connections, and the others would end in words of the transport."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise TrainingError(f"process {self.rank} has lost another process of this run ({brief(error)})", CURE) from error
+
+
+def brief(error: Exception) -> str:
+    """The beginning of what a transport says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]

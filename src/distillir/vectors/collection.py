@@ -60,6 +60,10 @@ class VectorCollection(ABC, Generic[M]):
             )
         return cls(folder, manifest, [manifest.open_shard(folder, shard) for shard in manifest.shards])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process goes the path: rows stay where they are."""
+        return _opened, (type(self), self.path.absolute())
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 
@@ -135,3 +139,7 @@ class VectorCollection(ABC, Generic[M]):
             raise VectorsError(f"positions {rows.min()} to {rows.max()} in {len(self)} rows", "ask for rows that exist")
         rows = rows.astype(np.int64)
         return rows, np.searchsorted(self._starts, rows, side="right") - 1
+
+
+def _opened(kind: type[VectorCollection[Any]], path: Path) -> VectorCollection[Any]:
+    return kind.open(path, partial=True)
