@@ -2,8 +2,8 @@
 
     python crew_run.py RANK PROCESSES PORT FOLDER WHAT
 
-WHAT: "well", two trainings; "refused", the first process ends with an error of its own before any; "killed", it vanishes
-while the others wait; "other", another process vanishes in a training; "other early", before one.
+WHAT: "well", two trainings; "refused", the first process ends with an error of its own before any; "killed", it
+vanishes while the others wait; "other", another process vanishes in a training; "other early", before one.
 """
 
 from __future__ import annotations

@@ -115,6 +115,26 @@ def test_a_run_that_was_cut_ends_bitwise_as_one_that_was_not(tmp_path, processes
     assert found["history"] == wanted["history"]
 
 
+@pytest.mark.slow
+def test_four_processes_hold_a_sparsity_target_as_one_does(tmp_path):
+    """50 steps of the same global batches: loss and gradients first, active dimensions to the end."""
+    one, four = folder_of(tmp_path, "one"), folder_of(tmp_path, "four")
+    options = {"epochs": 30, "max_steps": 50, "evaluate_every": 50}
+    assert started(one, 1, batch_size=8, **options) == [0]
+    assert started(four, 4, batch_size=2, **options) == [0] * 4
+    (wanted, tensors), (found, ours) = told(one), told(four)
+    assert len(wanted["ticks"]) == len(found["ticks"]) == 50
+    for (_, loss, active), (_, our_loss, our_active) in zip(wanted["ticks"], found["ticks"], strict=True):
+        assert our_active == pytest.approx(active, rel=0.01)
+        assert our_loss == pytest.approx(loss, rel=0.01)
+    for before, now in zip(wanted["ticks"][:5], found["ticks"][:5], strict=True):
+        assert now == pytest.approx(before, abs=1e-5)
+    torch.testing.assert_close(ours["gradients"][:5], tensors["gradients"][:5], atol=1e-5, rtol=1e-5)
+    counts = [report["count"] for report in wanted["steered"]["control"].values()]
+    ours_counts = [report["count"] for report in found["steered"]["control"].values()]
+    assert ours_counts == pytest.approx(counts, rel=0.01)
+
+
 def test_parts_cover_a_batch_once():
     for count in range(1, 40):
         for size in (1, 3, 8):

@@ -14,14 +14,30 @@ Recipe = Annotated[Path, typer.Argument(help="Recipe file (YAML); only `out` and
 KEPT = "finished shards are kept in the run folder; the same command goes on from there"
 
 
-def encode(recipe: Recipe, as_json: Json = False, quiet: Quiet = False) -> None:
+def encode(
+    recipe: Recipe,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Encode on a Ray cluster: its address, `auto`, or `local`; the run folder must be one that all see.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers on Ray; by default as many as fit.")] = None,
+    cpus: Annotated[float, typer.Option(min=0.1, help="Processors of a worker.")] = 1.0,
+    gpus: Annotated[float, typer.Option(min=0.0, help="Accelerators of a worker.")] = 0.0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Encode a recipe's corpus once; vectors of unchanged documents and weights are reused."""
     with interruptible(KEPT):
+        from distillir.encoding import OnRay
         from distillir.recipes import encode_alone, read_recipe
 
         chosen = read_recipe(recipe)
         quiet_loading()
-        made = encode_alone(chosen, quiet=quiet)
+        shares = None if ray is None else OnRay(workers, cpus, gpus, ray)
+        made = encode_alone(chosen, quiet=quiet, shares=shares)
     lines = [f"{name}: {count:,} documents in {chosen.out}" for name, count in made.items()]
     typer.echo(json.dumps({"out": str(chosen.out), "documents": made}) if as_json else "\n".join(lines))
 

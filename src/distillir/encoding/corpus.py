@@ -7,8 +7,9 @@ from pathlib import Path
 
 from distillir.data import Corpus
 from distillir.encoding.filling import check_rows, fill_from_corpus
+from distillir.encoding.shares import Shares, fill_from_shares
 from distillir.students.sparse import SparseStudent
-from distillir.vectors import SparseVectors, SparseVectorsWriter
+from distillir.vectors import CSR, SparseVectors, SparseVectorsWriter
 
 GROUP = 1024  # documents a shard
 
@@ -21,6 +22,7 @@ def encode_corpus(
     dtype: str = "float16",
     batch_size: int = 32,
     shard_rows: int = GROUP,
+    shares: Shares | None = None,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> SparseVectors:
     """Encode every document, or go on where an earlier call was stopped.
@@ -31,6 +33,8 @@ def encode_corpus(
         folder: of the vectors.
         shard_rows: documents sorted by length together and committed together, the most a kill costs. To go on with
             bitwise the same vectors, give the same number again.
+        shares: where documents are encoded, such as `OnRay()`; None = in this process. Bitwise the same on processors
+            of one kind with one number of threads.
         watch: called with (documents done, documents in all).
 
     Raises:
@@ -40,5 +44,12 @@ def encode_corpus(
     with SparseVectorsWriter(folder, encoder.dim, dtype, shard_rows=shard_rows, meta=meta) as writer:
         if writer.committed:
             check_rows(SparseVectors.open(folder, partial=True).ids, corpus, folder)
-        fill_from_corpus(writer, corpus, lambda texts: encoder.encode_documents(texts, batch_size), shard_rows, watch)
+        if shares is None:
+
+            def encode(texts: list[str]) -> CSR:
+                return encoder.encode_documents(texts, batch_size)
+
+            fill_from_corpus(writer, corpus, encode, shard_rows, watch)
+        else:
+            fill_from_shares(writer, corpus, Path(folder), meta, encoder, batch_size, shard_rows, shares, watch)
     return SparseVectors.open(folder)

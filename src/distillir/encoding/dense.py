@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from distillir.data import Corpus
 from distillir.encoding.filling import check_rows, fill_from_corpus, fill_with_rewrites, key_of
+from distillir.encoding.shares import Shares, fill_from_shares
 from distillir.errors import VectorsError
 from distillir.sampling import RankedPool, Ranking
 from distillir.students.dense import DenseStudent
@@ -34,6 +35,7 @@ def encode_dense_corpus(
     dtype: str = "float16",
     batch_size: int = 32,
     shard_rows: int = GROUP,
+    shares: Shares | None = None,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> DenseVectors:
     """Encode every document, or go on where an earlier call was stopped.
@@ -43,6 +45,8 @@ def encode_dense_corpus(
         corpus: rows keep its ids and order.
         folder: of the vectors.
         shard_rows: documents sorted by length together and committed together, the most a kill costs.
+        shares: where documents are encoded, such as `OnRay()`; None = in this process. Bitwise the same on processors
+            of one kind with one number of threads.
         watch: called with (documents done, documents in all).
 
     Raises:
@@ -53,7 +57,16 @@ def encode_dense_corpus(
     ) as writer:
         if writer.committed:
             check_corpus(DenseVectors.open(folder, partial=True), corpus)
-        fill_from_corpus(writer, corpus, lambda texts: encoder.encode_documents(texts, batch_size), shard_rows, watch)
+        if shares is None:
+
+            def encode(texts: list[str]) -> NDArray[np.float32]:
+                return encoder.encode_documents(texts, batch_size)
+
+            fill_from_corpus(writer, corpus, encode, shard_rows, watch)
+        else:
+            fill_from_shares(
+                writer, corpus, Path(folder), encoder.document_reading(), encoder, batch_size, shard_rows, shares, watch
+            )
     return DenseVectors.open(folder)
 
 

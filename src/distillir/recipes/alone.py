@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distillir.encoding.shares import Shares
 from distillir.errors import ConfigError
 from distillir.evaluation import Comparison, write_report
 from distillir.labels import LabelStore
@@ -21,9 +22,15 @@ from distillir.students import SparseStudent
 from distillir.students.checkpoint import is_student
 
 
-def encode_alone(recipe: SparseRecipe, *, quiet: bool = False) -> dict[str, int]:
-    """Vectors of the corpus, and of the candidate corpus where one is named: name → documents."""
-    with at_work(recipe, quiet=quiet) as shop:
+def encode_alone(recipe: SparseRecipe, *, quiet: bool = False, shares: Shares | None = None) -> dict[str, int]:
+    """Vectors of the corpus, and of the candidate corpus where one is named: name → documents.
+
+    Args:
+        recipe: `out` and `corpus` are needed.
+        quiet: no progress display.
+        shares: where documents are encoded, such as `encoding.OnRay()`; None = in this process.
+    """
+    with at_work(recipe, quiet=quiet, shares=shares) as shop:
         made = {"corpus": len(shop.documents[1])}
         if shop.candidates is not None:
             made["candidate_corpus"] = len(shop.candidates)

@@ -23,8 +23,8 @@ from distillir.recipes.stored import through_store
 from distillir.sampling import RankedPool, gold_share
 from distillir.students.dense import DenseSettings, DenseStudent
 from distillir.training import Tick, TrainResult, TrainSettings, train
-from distillir.training.dense_data import DenseData
 from distillir.training.crew import on_every_process
+from distillir.training.dense_data import DenseData
 from distillir.training.loop import Evaluate
 from distillir.vectors.dense import DenseVectors
 

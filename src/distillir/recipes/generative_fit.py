@@ -18,8 +18,8 @@ from distillir.recipes.taught import places_of
 from distillir.sampling import CandidateSampler
 from distillir.students import GenerativeStudent
 from distillir.training import GenerativeData, Tick, TrainResult, TrainSettings, train
-from distillir.training.listed import Kind, Labels
 from distillir.training.crew import on_every_process
+from distillir.training.listed import Kind, Labels
 from distillir.training.loop import Evaluate
 
 

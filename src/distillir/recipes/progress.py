@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import (
@@ -20,7 +23,27 @@ from rich.progress import (
 
 from distillir.training import Tick
 
+_marks: ContextVar[list[Mark] | None] = ContextVar("marks", default=None)
 EVERY = 15.0  # seconds between lines where there is no terminal
+
+
+class Mark(NamedTuple):
+    """A moment of a run: what was said, or which optimiser step is done, 0 for none."""
+
+    moment: float
+    name: str
+    step: int = 0
+
+
+@contextmanager
+def recorded() -> Iterator[list[Mark]]:
+    """What the stages of a run tell while this is open, with the moments they tell it at."""
+    marks: list[Mark] = []
+    token = _marks.set(marks)
+    try:
+        yield marks
+    finally:
+        _marks.reset(token)
 
 
 class Stages:
@@ -55,16 +78,19 @@ class Stages:
 
     def say(self, text: str) -> None:
         """One line."""
+        _mark(text)
         self._console.print(
             f"[{time.perf_counter() - self._started:6.1f} s] {text}", highlight=False, markup=False, soft_wrap=True
         )
 
     def bar(self, name: str) -> Callable[[int, int], None]:
         """A watcher of (done, total)."""
+        _mark(f"begin {name}")
         task: list[TaskID] = []
         begun = time.perf_counter()
 
         def watch(done: int, total: int) -> None:
+            _mark(name)
             if not task:
                 task.append(self._progress.add_task(name, total=total, rate="", note=""))
             rate = done / max(1e-9, time.perf_counter() - begun)
@@ -79,6 +105,7 @@ class Stages:
         task: list[TaskID] = []
 
         def watch(tick: Tick) -> None:
+            _mark("train", tick.step)
             if not task:
                 task.append(self._progress.add_task("train", total=tick.steps, rate="", note=""))
             active = "" if tick.active is None else f", {tick.active:.0f} active"
@@ -99,6 +126,11 @@ class Stages:
         if not self._live and (always or now - self._last > EVERY):
             self._last = now
             self.say(text)
+
+
+def _mark(name: str, step: int = 0) -> None:
+    if (marks := _marks.get()) is not None:
+        marks.append(Mark(time.perf_counter(), name, step))
 
 
 def held(tick: Tick) -> str:

@@ -18,8 +18,8 @@ from distillir.sampling.candidates import GoldPolicy
 from distillir.sampling.draw import Draw
 from distillir.students import Reranker
 from distillir.training import RerankData, Tick, TrainResult, TrainSettings, train
-from distillir.training.listed import Kind
 from distillir.training.crew import on_every_process
+from distillir.training.listed import Kind
 from distillir.training.loop import Evaluate
 
 

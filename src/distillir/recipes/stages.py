@@ -11,6 +11,7 @@ from typing import Any
 
 from distillir.data import Context, Corpus, Document
 from distillir.encoding import encode_corpus
+from distillir.encoding.shares import Shares
 from distillir.index import EngineLine, build_index, read_engine
 from distillir.recipes.documents import corpus_of
 from distillir.recipes.fit import Labelled, fit
@@ -27,7 +28,7 @@ from distillir.vectors.layout import MANIFEST
 
 
 def documents_of(
-    source: Path, name: str, out: Path, encoder: SparseStudent, stages: Stages
+    source: Path, name: str, out: Path, encoder: SparseStudent, stages: Stages, shares: Shares | None = None
 ) -> tuple[Corpus, SparseVectors]:
     """A corpus and its vectors, in `out/NAME.arrow` and `out/NAME.vectors`.
 
@@ -52,7 +53,7 @@ def documents_of(
         if there.complete and len(there) == len(corpus):
             stages.say(f"{name}: {len(corpus):,} document vectors reused")
             return corpus, there
-    return corpus, encode_corpus(encoder, corpus, folder, watch=stages.bar(f"encode {name}"))
+    return corpus, encode_corpus(encoder, corpus, folder, shares=shares, watch=stages.bar(f"encode {name}"))
 
 
 def joined(own: SparseVectors, others: SparseVectors, folder: Path) -> SparseVectors:

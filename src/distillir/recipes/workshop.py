@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from distillir.data import Context, Corpus, read_contexts
+from distillir.encoding.shares import Shares
 from distillir.errors import ConfigError, DataError
 from distillir.recipes.marks import write_text
 from distillir.recipes.progress import Stages
@@ -28,12 +29,16 @@ class Workshop:
 
     Attributes:
         contexts: split → its contexts, for the splits that the recipe names.
+        shares: where documents are encoded; None = in this process.
     """
 
-    def __init__(self, recipe: SparseRecipe, stages: Stages, contexts: dict[str, list[Context]]) -> None:
+    def __init__(
+        self, recipe: SparseRecipe, stages: Stages, contexts: dict[str, list[Context]], shares: Shares | None = None
+    ) -> None:
         self.recipe = recipe
         self.stages = stages
         self.contexts = contexts
+        self.shares = shares
 
     @cached_property
     def encoder(self) -> SparseStudent:
@@ -43,7 +48,7 @@ class Workshop:
     @cached_property
     def documents(self) -> tuple[Corpus, SparseVectors]:
         """The corpus and its vectors."""
-        return documents_of(self.recipe.corpus, "corpus", self.recipe.out, self.encoder, self.stages)
+        return documents_of(self.recipe.corpus, "corpus", self.recipe.out, self.encoder, self.stages, self.shares)
 
     @cached_property
     def candidates(self) -> SparseVectors | None:
@@ -51,7 +56,7 @@ class Workshop:
         source = self.recipe.candidate_corpus
         if source is None:
             return None
-        return documents_of(source, "candidates", self.recipe.out, self.encoder, self.stages)[1]
+        return documents_of(source, "candidates", self.recipe.out, self.encoder, self.stages, self.shares)[1]
 
     def index(self) -> None:
         """The index over the corpus, in the run folder."""
@@ -68,8 +73,8 @@ class Workshop:
 
 
 @contextmanager
-def at_work(recipe: SparseRecipe, *, quiet: bool = False) -> Iterator[Workshop]:
-    """Check a recipe, lock its run folder, and work in it.
+def at_work(recipe: SparseRecipe, *, quiet: bool = False, shares: Shares | None = None) -> Iterator[Workshop]:
+    """Check a recipe, lock its run folder, and work in it; `shares` as in `Workshop`.
 
     Raises:
         ConfigError: an option that cannot be, or splits that share a conversation; before anything is computed.
@@ -89,7 +94,7 @@ def at_work(recipe: SparseRecipe, *, quiet: bool = False) -> Iterator[Workshop]:
             if (count := processes()) > 1:
                 stages.say(f"{count} processes: a batch is {count} times batch_size · accumulate contexts")
             write_text(recipe.out / SAVED, json.dumps(recipe.resolved(), indent=2) + "\n")
-            yield Workshop(recipe, stages, contexts)
+            yield Workshop(recipe, stages, contexts, shares)
     finally:
         lock.release()
 

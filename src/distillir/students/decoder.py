@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -70,6 +70,32 @@ def start(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> tuple[Written, T
         logits_to_keep=1,
     ).logits
     return Written(cache, mask, mask.sum(1)), logits[:, -1]
+
+
+def read_whole(model: PreTrainedModel, ids: Tensor, mask: Tensor, tokens: Tensor) -> Tensor:
+    """(R, T + 1, V) logits behind each of R prompts, and behind each of (R, T) tokens written after it.
+
+    A prompt is read once a row and nothing is cached: layers that are computed again under backward keep no cache.
+
+    Args:
+        model, ids, mask: see `start`; a row for each continuation.
+        tokens: of the continuations.
+    """
+    net: Any = model
+    if model.config.is_encoder_decoder:
+        first = torch.full_like(ids[:, :1], model.config.decoder_start_token_id)
+        written = torch.cat([first, tokens], 1)
+        made = net(input_ids=ids, attention_mask=mask.long(), decoder_input_ids=written, use_cache=False)
+        return cast(Tensor, made.logits)
+    seen = torch.cat([mask.long(), torch.ones_like(tokens)], 1)
+    made = net(
+        input_ids=torch.cat([ids, tokens], 1),
+        attention_mask=seen,
+        position_ids=(seen.cumsum(1) - 1).clamp(min=0),
+        use_cache=False,
+        logits_to_keep=tokens.shape[1] + 1,
+    )
+    return cast(Tensor, made.logits)
 
 
 def extend(model: PreTrainedModel, written: Written, tokens: Tensor) -> Tensor:

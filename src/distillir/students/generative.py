@@ -18,7 +18,7 @@ from distillir.objectives.contract import Output
 from distillir.rendering import RenderSettings
 from distillir.students import backbone
 from distillir.students.beams import Constraint, Found, beam_search
-from distillir.students.decoder import extend, start
+from distillir.students.decoder import extend, read_whole, start
 from distillir.students.generative_batch import GenerativeBatch
 from distillir.students.generative_prompt import PromptReader
 from distillir.students.key_weights import key_weights
@@ -135,12 +135,15 @@ class GenerativeStudent(nn.Module):
 
     def log_probs(self, batch: GenerativeBatch) -> Tensor:
         """(S, T) float32 ln P of each written token behind its prompt and what is written before it, 0 on padding."""
-        read, first = start(self.model, batch.prompts, batch.prompt_mask)
         rows = batch.prompt_of
-        logits = first[rows][:, None]  # (S, 1, V)
-        if batch.written.shape[1] > 1:
-            more = extend(self.model, read.rows(rows), batch.written[:, :-1])  # (S, T − 1, V)
-            logits = torch.cat([logits, more], 1)
+        if self.training and self.model.is_activation_checkpointing:
+            logits = read_whole(self.model, batch.prompts[rows], batch.prompt_mask[rows], batch.written[:, :-1])
+        else:
+            read, first = start(self.model, batch.prompts, batch.prompt_mask)
+            logits = first[rows][:, None]  # (S, 1, V)
+            if batch.written.shape[1] > 1:
+                more = extend(self.model, read.rows(rows), batch.written[:, :-1])  # (S, T − 1, V)
+                logits = torch.cat([logits, more], 1)
         loss = F.cross_entropy(logits.float().flatten(0, 1), batch.written.flatten(), reduction="none")
         return -loss.view(batch.written.shape).masked_fill(~batch.written_mask, 0.0)
 

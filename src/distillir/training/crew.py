@@ -1,8 +1,8 @@
 """Several processes, one run: the first prepares, evaluates and writes; the others wait, and train with it.
 
-Only the first runs a recipe. Whatever trains is marked `on_every_process`: when the first comes to it, it hands function
-and arguments to the others, over the process group that the launcher set up, and all call it. So a recipe knows nothing
-of processes, and nothing but a training is done twice.
+Only the first runs a recipe. Whatever trains is marked `on_every_process`: when the first comes to it, it hands
+function and arguments to the others, over the launcher's process group, and all call it. So a recipe knows nothing of
+processes, and nothing but a training is done twice.
 """
 
 from __future__ import annotations

@@ -30,9 +30,11 @@ from distillir.training.landing import Landing
 from distillir.training.monitor import Monitor, active_dimensions
 from distillir.training.plan import batches
 from distillir.training.ranks import Ranks
+from distillir.training.recompute import set_checkpointing
 from distillir.training.settings import TrainSettings
 from distillir.training.state import Progress, restore, resume, save_state, snapshot
 
+FREE = ("checkpoint_every", "gradient_checkpointing")  # settings that a run may go on with otherwise
 Penalty = Callable[[Tensor], Tensor]  # (B, V) → ()
 Schedule = Callable[[float], float]  # share of steps done → weight
 Evaluate = Callable[[nn.Module], float]  # larger is better
@@ -84,6 +86,7 @@ def train(
         raise ConfigError("patience waits for a dev figure and nothing evaluates", "give evaluate, or patience 0")
     ranks = Ranks()
     student.to(ranks.device)
+    set_checkpointing(student, settings.gradient_checkpointing)
     ranks.alike(student)
     optimizer = torch.optim.AdamW(parameter_groups(student, settings), lr=settings.lr)
     autocast, scaler = _precision(settings.precision, ranks.device)
@@ -176,6 +179,7 @@ def train(
         restore(student, best)
         kept_step = progress.landed_step or progress.best_step
     student.eval()
+    set_checkpointing(student, False)
     if landing:
         landing.settle()
     return TrainResult(
@@ -205,10 +209,10 @@ def _identity(
     processes: int,
     steered: Mapping[str, Steered],
 ) -> dict[str, Any]:
-    """What makes a run another than others. How often it checkpoints does not."""
+    """What makes a run another than others. How often it checkpoints, and what it computes twice, does not."""
     lengths = hashlib.sha256(str(list(data.lengths)).encode()).hexdigest()[:16]
     return {
-        **{name: value for name, value in asdict(settings).items() if name != "checkpoint_every"},
+        **{name: value for name, value in asdict(settings).items() if name not in FREE},
         "processes": processes,
         "contexts": len(data.lengths),
         "lengths": lengths,

@@ -102,7 +102,9 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
-            raise TrainingError(f"process {self.rank} has lost another process of this run ({brief(error)})", CURE) from error
+            raise TrainingError(
+                f"process {self.rank} has lost another process of this run ({brief(error)})", CURE
+            ) from error
 
 
 def brief(error: Exception) -> str:
