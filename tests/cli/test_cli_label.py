@@ -168,6 +168,7 @@ def test_a_cross_encoder_is_no_language_model(call, files, tmp_path):
         ([], "no model"),
         (["--endpoint", "http://127.0.0.1:9/v1"], "an endpoint without a model"),
         (["--gguf", "x.gguf", "--model", "m"], "--gguf besides --model"),
+        (["--model", "m", "--ray", "auto"], "--ray with a model of this machine"),
         (["--model", "m", "--endpoint", "http://127.0.0.1:9/v1", "--prompt", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
@@ -176,6 +177,30 @@ def test_options_that_contradict_end_in_one_line(call, files, tmp_path, options,
     assert code == 1
     assert err.startswith("error: ")
     assert told in err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_workers_on_ray_make_the_labels_of_one_process(call, files, endpoint, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'distillir[ray]'")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    url, served = endpoint
+    made = {}
+    for name, more in (("here", []), ("ray", ["--ray", "local", "--workers", "2", "--rate", "50"])):
+        command = ["label", "rewrite", files / "test.jsonl", "--store", tmp_path / f"{name}.sqlite", "--model", "m"]
+        try:
+            code, told, err = call(
+                *command, "--endpoint", url, "--price-in", "10", "--out", tmp_path / f"{name}.jsonl", "--json", *more
+            )
+        finally:
+            ray.shutdown()
+        assert code == 0, err
+        found = json.loads(told)
+        made[name] = [found[key] for key in ("stopped", "labels", "stored", "malformed", "failures", "spent")]
+        made[name] += [found["usage"]["calls"], (tmp_path / f"{name}.jsonl").read_text()]
+    assert made["ray"] == made["here"]
+    assert len(served) == 8
+    assert list((tmp_path / "ray.sqlite.shards").iterdir())
 
 
 def test_likelihoods_need_a_local_model(call, files, tmp_path):

@@ -38,6 +38,22 @@ def test_stages_one_after_the_other_reuse_what_is_there(call, recipe):
     assert json.loads(out)["hits"][0]["id"] == "otter-food"
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_encode_on_ray_is_what_the_run_goes_on_with(call, recipe, monkeypatch):
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'distillir[ray]'")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        code, out, err = call("encode", recipe, "--ray", "local", "--workers", "1", "--json")
+    finally:
+        ray.shutdown()
+    assert code == 0, err
+    assert json.loads(out)["documents"] == {"corpus": 40}
+    code, _, err = call("index", recipe)
+    assert code == 0
+    assert "40 document vectors reused" in err
+
+
 def test_evaluate_before_any_training_compares_what_needs_none(call, recipe):
     code, out, err = call("evaluate", recipe, "--json")
     assert code == 0

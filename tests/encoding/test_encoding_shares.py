@@ -172,7 +172,7 @@ def test_what_an_encoder_refuses_ends_the_run_and_so_does_a_share_that_kills_eve
     student = encode_run.encoder()
     deadly = ray_run.Fragile(student.model, student.tokenizer, student.settings)
     deadly.fatal, deadly.there, deadly.deadly = corpus.text(5), tmp_path / "never", True
-    with pytest.raises(VectorsError, match=r"share 1 was lost 2 times.*shares that are ready stay"):
+    with pytest.raises(VectorsError, match=r"share [12] was lost 2 times.*shares that are ready stay"):
         encode_corpus(deadly, corpus, tmp_path / "v", shard_rows=4, shares=OnRay(workers=1, retries=1))
     assert SparseVectors.open(tmp_path / "v", partial=True).ids[0] == corpus.doc_id(0)
     deadly.fatal, deadly.refused = "nothing", corpus.text(9)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -21,7 +21,7 @@ from distillir.errors import ConfigError
 if TYPE_CHECKING:
     from distillir.labels import LabelStore
     from distillir.labels.audit import AuditReport
-    from distillir.teachers import Model, Outcome, Prices, Progress
+    from distillir.teachers import Model, Outcome, Prices, Progress, RunSettings
     from distillir.teachers.teacher import Teacher
 
 KEPT = "every committed label stays; the same command goes on from there"
@@ -56,6 +56,15 @@ class Shared:
     name: Annotated[str | None, typer.Option(help="Name of the labels, under which they are fused.")] = None
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None
     device: Annotated[str, typer.Option(help="Of a local model: cpu, cuda, mps.")] = "cpu"
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Ask an endpoint from workers of a Ray cluster: its address, or `auto`.", metavar="ADDRESS"),
+    ] = None
+    workers: Annotated[int, typer.Option(min=1, help="Of --ray; each asks --concurrency questions at once.")] = 2
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Of --ray: questions a second, all together.")] = None
+    shards: Annotated[
+        Path | None, typer.Option(help="Of --ray: folder that all workers see; by default beside the store.")
+    ] = None
     as_json: Json = False
     quiet: Quiet = False
 
@@ -164,7 +173,11 @@ def run_teacher(
         return
     with LabelStore(options.store) as store:
         show = None if options.quiet or options.as_json else _Display()
-        outcome = teach(teacher, model, store, RunSettings(options.concurrency, prices, options.budget), show)
+        settings = RunSettings(options.concurrency, prices, options.budget)
+        if options.ray is None:
+            outcome = teach(teacher, model, store, settings, show)
+        else:
+            outcome = _on_ray(options, teacher, model, settings)
         if show is not None:
             show.end()
         report = audit(store)
@@ -183,6 +196,22 @@ def run_teacher(
         typer.echo("\n".join([*_summary(outcome, options), *(f"wrote {key}: {value}" for key, value in wrote.items())]))
     if open_ones:
         raise typer.Exit(1)
+
+
+def _on_ray(options: Shared, teacher: Teacher, model: Model, settings: RunSettings) -> Outcome:
+    """Asked by workers; the key is read from their environment.
+
+    Raises:
+        ConfigError: a model that lives in this process or beside it.
+    """
+    from distillir.teachers import Endpoint
+    from distillir.teachers.on_ray import OnRaySettings, teach_on_ray
+
+    if not isinstance(model, Endpoint) or options.gguf:
+        raise ConfigError("--ray with a model of this machine", "give --endpoint and --model")
+    shards = options.shards or options.store.with_name(f"{options.store.name}.shards")
+    spread = OnRaySettings(options.workers, options.rate, options.ray)
+    return teach_on_ray(teacher, partial(Endpoint, model.settings), options.store, shards, settings, spread)
 
 
 def _summary(outcome: Outcome, options: Shared) -> list[str]:

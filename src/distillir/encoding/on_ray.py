@@ -6,16 +6,19 @@ whose actor died goes to another, and Ray starts the actor again on a machine th
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from distillir.data import Corpus
+from distillir.data.cluster import brief, connected
 from distillir.encoding.shares import ShareWork, make_share
-from distillir.errors import ConfigError, DistillirError, MissingDependencyError, VectorsError
+from distillir.errors import ConfigError, DistillirError, VectorsError
 from distillir.students.device import fastest_device
 
+SOON = 0.2  # seconds before a worker that is being started is asked again
 AHEAD = 2  # shares an actor has, the one at work included
 
 
@@ -52,12 +55,10 @@ class OnRay:
             VectorsError: a share lost its worker too often, the cluster has no room for a worker, or what the encoder
                 refuses.
         """
-        ray = _ray()
         left = deque(numbers)
         if not left:
             return
-        if not ray.is_initialized():
-            ray.init(address=self.address, log_to_driver=False, include_dashboard=False)
+        ray = connected(self.address)
         actor = ray.remote(_Worker).options(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=-1)
         held = ray.put(work)
         actors = [actor.remote(held, self.cpus) for _ in range(min(self.workers or self._room(ray), len(left)))]
@@ -71,11 +72,15 @@ class OnRay:
                 try:
                     refused = ray.get(done)
                 except ray.exceptions.RayActorError as error:
-                    lost[share] += 1
+                    coming_back = isinstance(error, ray.exceptions.ActorUnavailableError)
+                    if share is None and coming_back:
+                        time.sleep(SOON)
+                    else:
+                        lost[share] += 1
                     if lost[share] > self.retries:
                         raise VectorsError(
                             f"{'a worker' if share is None else f'share {share}'} was lost {lost[share]} times, the "
-                            f"last: {_brief(error)}",
+                            f"last: {brief(error)}",
                             "look at the workers' memory and logs; shares that are ready stay, run again",
                         ) from error
                     if share is not None:
@@ -137,15 +142,3 @@ class _Worker:
         except DistillirError as error:
             return error.cause, error.cure
         return None
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise MissingDependencyError("ray", "ray") from None
-    return ray
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[-1][:200]

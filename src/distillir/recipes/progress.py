@@ -38,7 +38,7 @@ class Mark(NamedTuple):
 @contextmanager
 def recorded() -> Iterator[list[Mark]]:
     """What the stages of a run tell while this is open, with the moments they tell it at."""
-    marks: list[Mark] = []
+    marks = [Mark(time.perf_counter(), "start")]
     token = _marks.set(marks)
     try:
         yield marks

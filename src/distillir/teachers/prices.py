@@ -69,9 +69,9 @@ class Meter:
     flight when the budget ends may pass it by the time they take.
     """
 
-    def __init__(self, prices: Prices, budget: float | None = None) -> None:
+    def __init__(self, prices: Prices, budget: Budget | float | None = None) -> None:
         self.prices = prices
-        self.budget = Budget(budget)
+        self.budget = budget if isinstance(budget, Budget) else Budget(budget)
         self.usage = Usage()
         self._slowest = 0.0
 

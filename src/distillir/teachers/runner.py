@@ -22,7 +22,7 @@ from distillir.labels import Label, LabelRequest, LabelStore
 from distillir.teachers.calls import Calls
 from distillir.teachers.interrupts import interruptible
 from distillir.teachers.jobs import Job
-from distillir.teachers.prices import Meter, Prices
+from distillir.teachers.prices import Budget, Meter, Prices
 from distillir.teachers.progress import Outcome, Progress
 from distillir.teachers.requests import Failure, Model
 from distillir.teachers.writer import Writer
@@ -40,6 +40,7 @@ class RunSettings:
         in_flight: jobs at once; None: as many as the model likes.
         prices: of the model.
         budget: most that this run may spend, in the currency of the prices; None: no limit.
+        purse: one budget of several runs, in place of `budget`.
         lease: seconds after which another process may take over what a dead one held; living ones renew.
         give_up_after: failures in a row that end the run: then it is the endpoint, not the questions.
     """
@@ -47,6 +48,7 @@ class RunSettings:
     in_flight: int | None = None
     prices: Prices = field(default_factory=Prices)
     budget: float | None = None
+    purse: Budget | None = None
     lease: float = 60.0
     give_up_after: int = 25
 
@@ -103,7 +105,7 @@ class _Run:
         self.model, self.store, self.settings, self.tell = model, store, settings, progress
         self.most = settings.in_flight or model.in_flight
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.meter = Meter(settings.prices, settings.budget)
+        self.meter = Meter(settings.prices, settings.purse or settings.budget)
         self.writer = Writer(store)
         self.running: set[asyncio.Task[None]] = set()
         self.held: dict[str, LabelRequest] = {}

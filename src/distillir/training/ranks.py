@@ -57,7 +57,8 @@ class Ranks:
         if self.count == 1:
             return tensor
         with self._together():
-            return reduce(tensor, reduction="sum")
+            total: Tensor = reduce(tensor, reduction="sum")
+            return total
 
     def sum_gradients(self, gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor | None]:
         """Sum over processes in one message; None where no process has a gradient."""

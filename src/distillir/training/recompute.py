@@ -27,4 +27,4 @@ def set_checkpointing(student: nn.Module, wanted: bool) -> None:
             # The re-entrant kind knows nothing of torch.autograd.grad, by which the global batch takes gradients.
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         elif model.is_activation_checkpointing:
-            model.activation_checkpointing_disable()
+            model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
