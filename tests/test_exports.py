@@ -101,6 +101,7 @@ EXPORTS = {
     ],
     "distillir.doctor": ["Examination", "Finding", "examine"],
     "distillir.encoding": [
+        "OnRay",
         "encode_corpus",
         "encode_dense_corpus",
         "fuse",
@@ -510,6 +511,8 @@ EXPORTS = {
         "Tick",
         "TrainResult",
         "TrainSettings",
+        "lead",
+        "on_every_process",
         "train",
     ],
     "distillir.vectors": [

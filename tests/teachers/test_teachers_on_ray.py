@@ -14,7 +14,8 @@ from distillir.errors import ConfigError, ModelError
 from distillir.labels import Label, LabelRequest, LabelStore, ShardWriter, overview
 from distillir.labels.shards import Shard, shards_in
 from distillir.teachers import RunSettings
-from distillir.teachers.on_ray import Hub, OnRaySettings, teach_on_ray
+from distillir.teachers.hub import Hub
+from distillir.teachers.on_ray import OnRaySettings, teach_on_ray
 from distillir.teachers.prices import Prices
 from distillir.teachers.rewrite import Rewrite
 
@@ -34,7 +35,7 @@ def test_the_hub_keeps_one_budget_and_one_rate(tmp_path, monkeypatch):
     assert hub.reserve(2.0) == (True, 0.5)
     assert hub.spent() == 0.5
     now = [100.0]
-    monkeypatch.setattr("distillir.teachers.on_ray.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("distillir.teachers.hub.time.monotonic", lambda: now[0])
     assert [hub.turn() for _ in range(3)] == pytest.approx([0.0, 0.25, 0.5])
     now[0] = 110.0  # a pause saves up no questions
     assert [hub.turn() for _ in range(2)] == pytest.approx([0.0, 0.25])

@@ -9,8 +9,6 @@ store has not seen are merged when a worker is lost, and at the beginning of the
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +18,8 @@ from typing import Any, Self, cast
 
 from distillir.data.cluster import brief, connected
 from distillir.errors import ConfigError, DistillirError, LabelError, ModelError
-from distillir.labels import Label, LabelRequest, LabelStore, ShardWriter, merge
-from distillir.labels.shards import shards_in
+from distillir.labels import Label, LabelRequest, LabelStore, ShardWriter
+from distillir.teachers.hub import Hub, Refused
 from distillir.teachers.prices import Budget
 from distillir.teachers.progress import Outcome
 from distillir.teachers.requests import A, Failure, Model, Pause, Question, Usage, pause
@@ -121,72 +119,6 @@ def teach_on_ray(
         ray.kill(hub)
 
 
-class Hub:
-    """What workers share: claims, commits, one budget, one rate. An actor beside the label store.
-
-    Args:
-        store: path of the label store. shards: folder of the workers' shards.
-        budget: of all workers; None = no limit. rate: questions a second; None = any.
-    """
-
-    def __init__(self, store: str, shards: str, budget: float | None, rate: float | None) -> None:
-        self._store = LabelStore(store)
-        self._shards = Path(shards)
-        self._budget = Budget(budget)
-        self._rate = rate
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def store(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """What a method of the label store returns, or the error it raises."""
-        try:
-            return getattr(self._store, method)(*arguments, **options)
-        except DistillirError as error:
-            return _Refused(type(error).__name__, error.cause, error.cure)
-
-    def gather(self) -> tuple[str, str, str] | None:
-        """Take over what lies in shards and not in the store."""
-        try:
-            if shards_in(self._shards):
-                merge(self._store, [self._shards])
-        except DistillirError as error:
-            return type(error).__name__, error.cause, error.cure
-        return None
-
-    def reserve(self, amount: float) -> tuple[bool, float]:
-        """Whether an amount could be set aside, and what is spent so far."""
-        with self._lock:
-            return self._budget.reserve(amount), self._budget.spent
-
-    def settle(self, reserved: float, actual: float) -> float:
-        """Replace what was set aside by what was spent; what is spent so far."""
-        with self._lock:
-            self._budget.settle(reserved, actual)
-            return self._budget.spent
-
-    def spent(self) -> float:
-        """By all workers. What a lost one had set aside stays set aside."""
-        return self._budget.spent
-
-    def turn(self) -> float:
-        """Seconds to wait before a question, so that all together keep the rate."""
-        if self._rate is None:
-            return 0.0
-        with self._lock:
-            now = time.monotonic()
-            self._next = max(now, self._next) + 1 / self._rate
-            return self._next - 1 / self._rate - now
-
-
-@dataclass(frozen=True)
-class _Refused:
-    """A deliberate error on its way to another process."""
-
-    kind: str
-    cause: str
-    cure: str
-
-
 class _Worker:
     """Labels what it can claim, until nothing is left."""
 
@@ -213,7 +145,7 @@ class _Elsewhere:
 
     def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
         found = self._ray.get(self._hub.store.remote(method, *arguments, **options))
-        if isinstance(found, _Refused):
+        if isinstance(found, Refused):
             raise LabelError(found.cause, found.cure)
         return found
 
