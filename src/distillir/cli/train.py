@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     AnyRun = SparseRun | DenseRun | GenerativeRun | RerankRun | ResponseRun
 
+
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML).")],
     estimate: Annotated[
