@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from engine_scorer import Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from distillir.index import SparseQuery, create_index, fill
 from distillir.students import SparseStudent
 from distillir.students.packaged import SPLADE_TINY, locate
 from distillir.vectors import SparseVectors, SparseVectorsWriter, csr_from_rows
+from engine_scorer import Server
 
 FORMS = [(engine, form) for engine in ENGINES for form in ENGINES[engine].forms]
 FIELDS = {"lang": "keyword", "year": "long", "draft": "boolean"}
