@@ -5,9 +5,9 @@ import torch
 import yaml
 from transformers import PreTrainedModel
 
-from distillir.cli.train import run_recipe
 from distillir.data import read_contexts, read_documents, write_run
 from distillir.errors import ConfigError
+from distillir.recipes import kind_of
 from distillir.training.recompute import set_checkpointing
 
 COMMON = {"corpus": "corpus.jsonl", "train": "train.jsonl", "dev": "dev.jsonl", "max_length": 32}
@@ -68,7 +68,8 @@ def test_layers_are_computed_again_and_the_student_is_the_same(material, tiny_wr
         path = material / "recipe.yaml"
         path.write_text(yaml.safe_dump(options), encoding="utf-8")
         computed.update(run=0)
-        student = run_recipe(path, quiet=True).student
+        chosen = kind_of(path)
+        student = chosen.run(chosen.read(path), quiet=True).student
         made[wanted] = student.state_dict(), computed["run"]
         assert not any(m.is_activation_checkpointing for m in student.modules() if isinstance(m, PreTrainedModel))
     (plain, once), (same, twice) = made[False], made[True]
