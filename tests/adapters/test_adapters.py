@@ -1,5 +1,6 @@
 """The adapters inside the real frameworks, over a real index; each finds what the retriever itself finds."""
 
+import asyncio
 import importlib
 import os
 import sys
@@ -25,6 +26,16 @@ CHAT = [
     {"role": "assistant", "content": SAID},
     {"role": "user", "content": QUESTION},
 ]
+
+
+@pytest.fixture(autouse=True)
+def loop_of_its_own():
+    """Frameworks take the thread's event loop and leave it open, to be complained of in some later test."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.fixture(scope="module")
