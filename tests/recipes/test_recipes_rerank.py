@@ -110,6 +110,20 @@ def test_scores_teach_too_and_questions_come_from_the_store(folder):
     assert run_rerank(recipe, quiet=True).training.steps == 2
 
 
+def test_objectives_of_scores_draw_from_what_has_one(folder):
+    stage = {"objective": {"margin_mse": {}}, "draw": {"top": {"n": 2}}}
+    method = {"teacher": "pointwise", "kind": "scores", "depth": 6, "stages": [stage]}
+    recipe = recipe_of(folder, method=method, dev=None, test=None)
+    with pytest.raises(LabelError):
+        run_rerank(recipe, quiet=True)
+    with LabelStore(folder / "run" / "labels.sqlite") as store:
+        for query, scores in read_run(folder / "run" / "candidates.trec").items():
+            worst = sorted(scores, key=scores.get)[:2]  # no draw of the first two finds a label
+            request = LabelRequest("pointwise", "model", "v1", {"query": query}, context_id=query)
+            store.put(request, Label("scores", {name: float(i) for i, name in enumerate(worst)}))
+    assert run_rerank(recipe, quiet=True).training.steps == 2
+
+
 def test_candidates_remember_who_found_them_and_teachers_may_add_some(folder, tmp_path):
     corpus = Corpus.build(folder / "corpus.jsonl", tmp_path / "corpus.arrow")
     contexts = read_contexts(folder / "train.jsonl")[:2]

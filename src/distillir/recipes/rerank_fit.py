@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +116,7 @@ def fit_stage(
     watch: Callable[[Tick], None] = lambda _: None,
 ) -> TrainResult:
     """Train a student on what one objective can read; contexts without a gold, or without labels, are left out where
-    the objective needs them.
+    the objective needs them, and so are candidates without a score where it reads scores.
 
     Raises:
         DataError: nothing is left.
@@ -125,6 +125,8 @@ def fit_stage(
     needs_gold = not taught and "gold" in objective.reads_targets
     labels, golds = labelled.labels, labelled.golds
     chosen = labelled.where(lambda i: (bool(labels[i]) or not taught) and (len(golds[i]) > 0 or not needs_gold))
+    if "scores" in objective.reads_targets:
+        chosen = _scored_only(chosen)
     if not chosen.contexts:
         lacking = "a teacher's labels" if taught else "a relevant document in the corpus"
         raise DataError("contexts", f"none has {lacking}, which {objective.name} needs", cure="label them first")
@@ -142,3 +144,16 @@ def fit_stage(
     )
     judge: Evaluate | None = evaluate  # type: ignore[assignment]
     return train(student, data, objective, settings, evaluate=judge, folder=folder, watch=watch)
+
+
+def _scored_only(labelled: RerankLabelled) -> RerankLabelled:
+    """Lists of what has a score, two of them at least: a list that is drawn is then never without one."""
+    chosen = labelled.where(lambda i: len(labelled.labels[i]) > 1)
+    if not chosen.contexts:
+        return chosen
+    rankings = []
+    for context, labels in zip(chosen.contexts, chosen.labels, strict=True):
+        listed = chosen.pool[context.id]
+        kept = np.isin(listed.positions, list(labels))
+        rankings.append((context.id, Ranking(listed.positions[kept], listed.scores[kept])))
+    return replace(chosen, pool=RankedPool.build(rankings))
