@@ -326,8 +326,6 @@ EXPORTS = {
         "index_for",
         "is_dense",
         "is_generative",
-        "is_rerank",
-        "is_response",
         "kind_of",
         "migrate_run",
         "open_any",

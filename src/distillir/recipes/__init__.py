@@ -22,9 +22,9 @@ from distillir.recipes.published_figures import Figure, Published, published, re
 from distillir.recipes.recipe import SparseRecipe, read_recipe
 from distillir.recipes.reproduction import Reproduction, plan_reproduction, reproduce
 from distillir.recipes.rerank import RerankRun, run_rerank
-from distillir.recipes.rerank_recipe import RerankMethod, RerankRecipe, is_rerank, read_rerank_recipe
+from distillir.recipes.rerank_recipe import RerankMethod, RerankRecipe, read_rerank_recipe
 from distillir.recipes.response import ResponseRun, open_response_retriever, run_response
-from distillir.recipes.response_recipe import ResponseMethod, ResponseRecipe, is_response, read_response_recipe
+from distillir.recipes.response_recipe import ResponseMethod, ResponseRecipe, read_response_recipe
 from distillir.recipes.sparse import SparseRun, run_sparse
 from distillir.recipes.starter import write_recipe
 
@@ -55,8 +55,6 @@ __all__ = [
     "index_for",
     "is_dense",
     "is_generative",
-    "is_rerank",
-    "is_response",
     "kind_of",
     "migrate_run",
     "open_any",

@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError
 
 from distillir.data.views import VIEWS, View
 from distillir.errors import ConfigError
-from distillir.objectives import RANK_TO_SCORE
 from distillir.recipes.assemble import typed
+from distillir.recipes.labels_given import check_labels, labels_given
 from distillir.recipes.method import Strict, explain, is_path
 from distillir.recipes.recipe import options_in, recipe_of
 from distillir.recipes.rerank_recipe import RerankStage
@@ -117,11 +117,7 @@ class GenerativeRecipe(Strict):
         """
         self.student_settings()
         method = self.chosen_method()
-        if method.rank_to_score is not None and (method.kind != "order" or method.rank_to_score not in RANK_TO_SCORE):
-            raise ConfigError(
-                f"rank_to_score: {method.rank_to_score!r} of {method.kind}",
-                f"make scores of an order by one of {', '.join(RANK_TO_SCORE)}",
-            )
+        given = labels_given(method.kind, method.rank_to_score)
         if method.learn.scores:
             raise ConfigError(
                 f"learn: {', '.join(method.learn.objective)} reads lists, and nothing was written yet",
@@ -131,7 +127,6 @@ class GenerativeRecipe(Strict):
             raise ConfigError(
                 f"rank: {', '.join(method.rank.objective)} reads no list", "name an objective of lists, or leave it out"
             )
-        given = {"gold", method.kind} | ({"scores"} if method.rank_to_score else set())
         for stage in (method.learn, method.rank):
             if stage is None:
                 continue
@@ -142,11 +137,7 @@ class GenerativeRecipe(Strict):
                     f"objective {', '.join(stage.objective)} reads {', '.join(lacking)}: this student has none",
                     "choose another objective",
                 )
-            if missing := sorted(stage.build_objective().reads_targets - given):
-                raise ConfigError(
-                    f"objective {', '.join(stage.objective)} reads {', '.join(missing)}, and labels are {method.kind}",
-                    "choose another objective, or name a rank_to_score",
-                )
+            check_labels(stage.build_objective(), stage.objective, method.kind, given)
         if not (self.train or self.crops or self.questions):
             raise ConfigError("the recipe names nothing to learn from", "give train, crops or questions")
 

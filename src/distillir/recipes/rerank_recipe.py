@@ -10,9 +10,10 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from distillir.errors import ConfigError
-from distillir.objectives import OBJECTIVES, RANK_TO_SCORE, WeightedSum
+from distillir.objectives import OBJECTIVES, WeightedSum
 from distillir.objectives.contract import Objective
 from distillir.recipes.assemble import build_draw, check_writes_nothing, objective_terms, typed
+from distillir.recipes.labels_given import check_labels, labels_given
 from distillir.recipes.method import Method, Number, Strict, explain, is_path
 from distillir.recipes.recipe import options_in, recipe_of
 from distillir.recipes.yaml_file import read_yaml
@@ -125,13 +126,7 @@ class RerankRecipe(Strict):
         """
         self.student_settings()
         method = self.chosen_method()
-        if method.rank_to_score is not None and (method.kind != "order" or method.rank_to_score not in RANK_TO_SCORE):
-            raise ConfigError(
-                f"rank_to_score: {method.rank_to_score!r} of {method.kind}",
-                f"make scores of an order by one of {', '.join(RANK_TO_SCORE)}",
-            )
-        given = {"gold", "scores"} if method.kind == "scores" else {"gold", "order"}
-        given |= {"scores"} if method.rank_to_score else set()
+        given = labels_given(method.kind, method.rank_to_score)
         for stage in method.stages:
             self.train_settings(stage)
             stage.build_draw()
@@ -143,11 +138,7 @@ class RerankRecipe(Strict):
             if stage.queries == "crops" and not self.crops:
                 raise ConfigError("a stage learns from cropped sentences, and there are none", "give crops")
             check_writes_nothing(stage.build_objective())
-            if missing := sorted(stage.build_objective().reads_targets - given):
-                raise ConfigError(
-                    f"objective {', '.join(stage.objective)} reads {', '.join(missing)}, and labels are {method.kind}",
-                    "choose another objective, or name a rank_to_score",
-                )
+            check_labels(stage.build_objective(), stage.objective, method.kind, given)
         if not (self.train or self.queries or self.crops or self.questions):
             raise ConfigError("the recipe names nothing to learn from", "give train, queries, crops or questions")
 
@@ -173,12 +164,6 @@ def rerank_preset(name: str) -> RerankMethod:
         return RerankMethod.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{name}: {explain(error)}", "see distillir.recipes.RerankMethod for the options") from error
-
-
-def is_rerank(path: str | Path) -> bool:
-    """Whether a recipe file is of a reranker."""
-    content = read_yaml(Path(path))
-    return isinstance(content, dict) and content.get("student") == "reranker"
 
 
 def read_rerank_recipe(path: str | Path) -> RerankRecipe:

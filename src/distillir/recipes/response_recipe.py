@@ -143,12 +143,6 @@ def response_preset(name: str) -> ResponseMethod:
         ) from error
 
 
-def is_response(path: str | Path) -> bool:
-    """Whether a recipe file is of a response student."""
-    content = read_yaml(Path(path))
-    return isinstance(content, dict) and content.get("student") == "response"
-
-
 def read_response_recipe(path: str | Path) -> ResponseRecipe:
     """Read and check a recipe file; its relative paths are relative to it.
 
