@@ -84,7 +84,7 @@ def measured(material: Material, student: SparseStudent, size: Size, folder: Pat
     exported = exported_run(out)
     chats = [context.conversation for context in turns][:: max(1, len(turns) // size.chats)][: size.chats]
     student.eval()
-    speed = encoders(student, OnnxEncoder.open(out / "onnx", threads=1), chats, 256, size.repeats)
+    speed = encoders(student, OnnxEncoder.open(out / "onnx"), chats, 256, size.repeats)
     bodies = [{"messages": context.conversation.messages(), "k": K} for context in turns]
     rows: dict[str, dict[str, Any]] = {}
     for name, encoder in (("onnx", "onnx"), ("torch", "torch")):

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillir.conversation import Conversation
-from distillir.errors import MissingDependencyError, ModelError
+from distillir.errors import ModelError
 from distillir.rendering import RenderSettings, render
+from distillir.students.onnx_session import first_line, onnxruntime, open_session
 from distillir.students.tokens import ContentTokens
 from distillir.students.whole_folder import whole_folder
 from distillir.vectors import CSR, csr_from_rows
@@ -31,33 +33,29 @@ if TYPE_CHECKING:
     from distillir.students.sparse import SparseStudent
 
 ABOUT, GRAPH = "onnx.json", "model.onnx"
+CURE = "export the student again"
 FORMAT = 1
 
 
 class OnnxEncoder:
     """Encodes conversations as the student it was exported from; documents it cannot.
 
-    Each conversation runs by itself, in one thread; several run side by side. So a vector depends on nothing but its
-    conversation.
+    A lone conversation is run by all threads together; several run side by side, one thread each, which is more a
+    second. The vector is the same either way, and depends on nothing but its conversation.
 
     Args:
         folder: of the export.
         about: what `onnx.json` says.
         tokenizer: the student's.
-        threads: conversations encoded at once; None: one a processor core.
+        threads: to compute with; None: one a processor core.
     """
 
     def __init__(
         self, folder: Path, about: dict[str, Any], tokenizer: PreTrainedTokenizerBase, threads: int | None = None
     ) -> None:
-        ort = _onnxruntime()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has no class of its own for damaged files
-            raise ModelError(f"{folder / GRAPH}: {_first_line(error)}", "export the student again") from error
+        self._threads = threads or os.cpu_count() or 1
+        self._one = open_session(folder / GRAPH, CURE)
+        self._all = open_session(folder / GRAPH, CURE, self._threads) if self._threads > 1 else self._one
         self.about = about
         self.student = str(about["student"])
         self.precision = str(about["precision"])
@@ -65,7 +63,6 @@ class OnnxEncoder:
         self.settings = RenderSettings(**about["render"])
         self.tokenizer = tokenizer
         self.tokens = ContentTokens(tokenizer)
-        self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="onnx") if self._threads > 1 else None
 
     @classmethod
@@ -86,14 +83,15 @@ class OnnxEncoder:
             return cls(folder, about, tokenizer, threads)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
-                f"{folder}: no export of a student ({_first_line(error)})", "run `distillir export-onnx RUN`"
+                f"{folder}: no export of a student ({first_line(error)})", "run `distillir export-onnx RUN`"
             ) from error
 
     def encode_queries(self, conversations: Sequence[Conversation]) -> CSR:
         """Conversations → sparse rows, in order."""
         ids = [np.asarray([self._ids(chat)], np.int64) for chat in conversations]
-        run = self._pool.map if self._pool is not None and len(ids) > 1 else map
-        return csr_from_rows(list(run(self._row, ids)), self.dim)
+        if self._pool is None or len(ids) < 2:
+            return csr_from_rows([self._row(self._all, row) for row in ids], self.dim)
+        return csr_from_rows(list(self._pool.map(partial(self._row, self._one), ids)), self.dim)
 
     def terms(self, indices: Sequence[int]) -> list[str]:
         """Vocabulary strings of dimensions."""
@@ -107,12 +105,12 @@ class OnnxEncoder:
         cls_id, sep_id = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         return render(chat, self.tokens, cls_id=cls_id, sep_id=sep_id, settings=self.settings).ids
 
-    def _row(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        weights: NDArray[np.float32] = self._session.run(None, {"ids": ids})[0][0]  # (V,)
+    def _row(self, session: Any, ids: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        weights: NDArray[np.float32] = session.run(None, {"ids": ids})[0][0]  # (V,)
         active = np.flatnonzero(weights).astype(np.int32)
         values = weights[active]
         if not np.isfinite(values).all():
-            raise ModelError("the export's vectors are not finite", "export the student again")
+            raise ModelError("the export's vectors are not finite", CURE)
         return active, values
 
 
@@ -143,7 +141,7 @@ def save_export(
     """
     from distillir.students.onnx_graph import quantise, write_onnx
 
-    _onnxruntime()
+    onnxruntime()
     folder = Path(folder).absolute()
     if folder.exists() and not is_export(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} holds something else than an export", "name a new or empty folder")
@@ -157,15 +155,3 @@ def save_export(
         about |= {"dim": student.dim, "render": asdict(student.settings.render)}
         quality = dict(check(OnnxEncoder(fresh, about, student.tokenizer)))
         (fresh / ABOUT).write_text(json.dumps(about | {"quality": quality}, indent=1) + "\n", encoding="utf-8")
-
-
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError:
-        raise MissingDependencyError("onnxruntime", "serve") from None
-    return onnxruntime
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

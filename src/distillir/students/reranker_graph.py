@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from distillir.conversation import Conversation
 from distillir.errors import MissingDependencyError, ModelError
 from distillir.students.onnx_graph import exported
+from distillir.students.onnx_session import open_session
 from distillir.students.reranker_batch import Pairs
 from distillir.students.sparse import evaluating
 from distillir.students.whole_folder import whole_folder
@@ -42,18 +43,7 @@ class RerankerGraph:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            import onnxruntime as ort
-        except ModuleNotFoundError:
-            raise MissingDependencyError("onnxruntime", "serve") from None
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has no class of its own for damaged files
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(f"{folder / GRAPH}: {reason}", "export the reranker again") from error
+        self._session = open_session(folder / GRAPH, "export the reranker again")
         self._inputs = {one.name for one in self._session.get_inputs()}
 
     def __call__(self, pairs: Pairs) -> NDArray[np.float32]:
