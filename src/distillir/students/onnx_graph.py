@@ -67,8 +67,19 @@ def write_onnx(student: SparseStudent, path: Path) -> None:
     ids = torch.tensor([student.render(sample).ids])
     longest = student.settings.render.max_length
     length = torch.export.Dim("length", min=2, max=longest)
-    with evaluating(student), torch.no_grad():
+    with evaluating(student), plain_attention(student.model), torch.no_grad():
         exported(PlainSparse(student), {INPUT: ids}, {1: length}, path, OUTPUT)
+
+
+@contextmanager
+def plain_attention(model: Any) -> Iterator[None]:
+    """Attention as two products and a softmax: torch's fused one is traced with guards that a processor pays for."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def exported(module: nn.Module, inputs: Mapping[str, Tensor], free: Mapping[int, Any], path: Path, output: str) -> None:

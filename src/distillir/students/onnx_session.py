@@ -31,8 +31,10 @@ def open_session(graph: Path, cure: str, threads: int = 1) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
+    # onnxruntime's fused skip + normalisation is slower on a processor than the two by themselves.
+    apart = ["SkipLayerNormFusion"]
     try:
-        return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=apart)
     except Exception as error:  # onnxruntime has no class of its own for damaged files
         raise ModelError(f"{graph}: {first_line(error)}", cure) from error
 

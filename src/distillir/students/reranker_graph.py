@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from distillir.conversation import Conversation
 from distillir.errors import MissingDependencyError, ModelError
-from distillir.students.onnx_graph import exported
+from distillir.students.onnx_graph import exported, plain_attention
 from distillir.students.onnx_session import open_session
 from distillir.students.reranker_batch import Pairs
 from distillir.students.sparse import evaluating
@@ -86,7 +86,7 @@ def save_graph(student: RerankerStudent, folder: str | Path) -> float:
     if load_reranker_student(place.parent).fingerprint() != student.fingerprint():
         raise ModelError(f"{place.parent} holds another reranker than this one", "save this one first")
     pairs = _samples(student)
-    with evaluating(student), torch.no_grad():
+    with evaluating(student), plain_attention(student.model), torch.no_grad():
         with whole_folder(place, ModelError, "a graph saved there before is as it was") as fresh:
             inputs = dict(zip(INPUTS, (pairs.ids, pairs.mask.long(), pairs.types), strict=True))
             exported(_Scores(student), inputs, {0: "pairs", 1: "length"}, fresh / GRAPH, "scores")
