@@ -27,6 +27,7 @@ from distillir.training.contract import Control, Mixing, Probe, Steered, Tick, T
 from distillir.training.global_batch import GlobalBatch, parts_of
 from distillir.training.groups import built_ahead, parameter_groups
 from distillir.training.landing import Landing
+from distillir.training.memory import freed_memory_kept
 from distillir.training.monitor import Monitor, active_dimensions
 from distillir.training.plan import batches
 from distillir.training.ranks import Ranks
@@ -40,6 +41,7 @@ Schedule = Callable[[float], float]  # share of steps done → weight
 Evaluate = Callable[[nn.Module], float]  # larger is better
 
 
+@freed_memory_kept()
 def train(
     student: nn.Module,
     data: TrainingData,
