@@ -130,7 +130,8 @@ def measured(data: Path, size: Size, full: bool, *, folder: Path = FOLDER, judge
         compared = compare(systems, bed.qrels(), None, groups, "pairs", measures=MEASURES)
         print(f"\ntest, seed {size.seeds[0]}\n{compared.text()}")
         if size.judged:
-            verdicts = judged(kept, bed, size.judged, LocalModel(judge), store)
+            main = {name: kept[name] for name in ("untrained", *ROWS)}
+            verdicts = judged(main, bed, size.judged, LocalModel(judge), store)
             for name, verdict in verdicts.items():
                 figures.setdefault(name, {})["judge"] = verdict
     latency = latencies(kept["data_model"], data_level.responses, bed.contexts[: size.latency], teacher)
