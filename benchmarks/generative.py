@@ -5,7 +5,8 @@ conversation. Both learn to write from train questions and, with `--full`, from 
 on from the first, over the student's own lists: hard labels, rank gaps by two teachers, and other objectives. Steps are
 fixed before, nothing is selected on test; values are means over seeds, differences paired, intervals by conversation.
 
-Without `--full` everything is small enough for some minutes on two cores, and shows only that the parts work together.
+`--full` is sized by the machine: on a processor one seed and a twentieth of the learning. Without it everything is
+small enough for some minutes on two cores, and shows only that the parts work together.
 `undecided` names collections where the first training stays under a third of BM25's R@5: what follows it says little
 there, and a larger start or more questions would change that.
 """
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.generative_data import FULL, SHORT, Collection, Size, load, teachers
+from benchmarks.generative_data import Collection, Size, load, size_of, teachers
 from benchmarks.generative_index import costs, search_costs, valid_share
 from benchmarks.generative_student import Bench, held, rows, start_of
 from benchmarks.mtrag_data import say
@@ -38,7 +39,7 @@ def run(data: Path | None, full: bool) -> dict[str, Any]:
     """The tables, and what search and index cost."""
     if data is None:
         raise ConfigError("generative needs the data sets", "give --data DIR")
-    return measured(data, FULL if full else SHORT)
+    return measured(data, size_of(full))
 
 
 def measured(data: Path, size: Size) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Size:
         beams: of the search. depth: passages of a list. widths: beams whose latency is measured. speed: queries of it.
         tokens: sizes of synthetic streams, for the suffix array alone.
         model: what everything starts from. max_length: tokens of a conversation. smoothing: see `key_prior`.
-        lr: of the first training; the second has a third of it.
+        lr: of the first training; the second has a third of it. bf16: train in bfloat16.
     """
 
     collections: tuple[str, ...]
@@ -53,6 +53,7 @@ class Size:
     max_length: int = 96
     smoothing: float = 1.0
     lr: float = 1e-4
+    bf16: bool = False
 
 
 SHORT = Size(
@@ -88,6 +89,32 @@ FULL = Size(
     speed=30,
     tokens=(1_000_000, 10_000_000, 100_000_000),
 )
+
+
+# What `--full` is where there is no accelerator: one seed and a twentieth of the learning.
+PROCESSOR = replace(
+    FULL,
+    seeds=(13,),
+    objectives=("ranknet", "kld", "margin_mse"),
+    train=600,
+    test=100,
+    crops=300,
+    learn_steps=80,
+    rank_steps=12,
+    lists=48,
+    beams=5,
+    depth=20,
+    speed=8,
+    max_length=64,
+    bf16=True,
+)
+
+
+def size_of(full: bool) -> Size:
+    """How large the benchmark is on this machine."""
+    if not full:
+        return SHORT
+    return PROCESSOR if fastest_device().type == "cpu" else FULL
 
 
 @dataclass(frozen=True)

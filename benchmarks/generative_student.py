@@ -100,7 +100,13 @@ class Bench:
         """The first training; a student that was trained of exactly this before is opened again."""
         size = self.size
         settings = TrainSettings(
-            epochs=1000, max_steps=size.learn_steps, batch_size=16, lr=size.lr, warmup=0.1, seed=seed
+            epochs=1000,
+            max_steps=size.learn_steps,
+            batch_size=16,
+            lr=size.lr,
+            warmup=0.1,
+            seed=seed,
+            precision="bf16" if size.bf16 else "fp32",
         )
         folder = FOLDER / "students" / self.told(settings, LEARN)
         if is_student(folder):
@@ -143,7 +149,13 @@ class Bench:
         """
         size, stage = self.size, row.stage(self.size.depth)
         settings = TrainSettings(
-            epochs=1000, max_steps=size.rank_steps, batch_size=8, lr=size.lr / 3, warmup=0.1, seed=seed
+            epochs=1000,
+            max_steps=size.rank_steps,
+            batch_size=8,
+            lr=size.lr / 3,
+            warmup=0.1,
+            seed=seed,
+            precision="bf16" if size.bf16 else "fp32",
         )
         path = (
             FOLDER / "found" / f"{self.told(stage, row, settings, learnt.fingerprint(), len(contexts), size.test)}.json"
@@ -181,10 +193,10 @@ def held(own: OwnLists, contexts: Sequence[Context], bench: Bench) -> dict[str, 
 
 
 def told(name: str) -> Callable[[Tick], None]:
-    """A line every fifty steps."""
+    """A line every ten steps."""
 
     def watch(tick: Tick) -> None:
-        if tick.step % 50 == 0 or tick.step == tick.steps:
+        if tick.step % 10 == 0 or tick.step == tick.steps:
             speed = f"{tick.steps_per_second:.2f} steps/s"
             say(f"  {name}: step {tick.step} of {tick.steps}, loss {tick.loss:.4f}, {speed}")
 
