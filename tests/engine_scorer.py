@@ -2,8 +2,10 @@
 
 Scoring: a term of `neural_sparse`, `sparse_vector` or `rank_feature` with `linear` scores weight × stored feature
 (Lucene's FeatureField.newLinearQuery), a bool query the sum of its `must` and `should` clauses, `filter` clauses score
-nothing and must hold, `boost` multiplies. Features keep 9 significant bits when `nine_bits` is on. Refuses what the
-engines refuse: features that are not positive normal floats, dotted names, weights of neural_sparse outside (0, 64].
+nothing and must hold, `boost` multiplies. `rescore` adds a second query's score to the best documents of the first, and
+the processor `neural_sparse_two_phase_processor` makes one of a `neural_sparse` query's light terms. Features keep 9
+significant bits when `nine_bits` is on. Refuses what the engines refuse: features that are not positive normal floats,
+dotted names, weights of neural_sparse outside (0, 64], windows that are too large.
 """
 
 import gzip
@@ -23,6 +25,45 @@ def nine_bits(value):
 
 def float32(value):
     return struct.unpack(">f", struct.pack(">f", value))[0]
+
+
+def best_first(hits):
+    return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
+
+
+def two_phase(request, size, *, enabled, two_phase_parameter):
+    """What the processor makes of a request; one whose query it does not find at the top or in `should` stays."""
+    ratio, rate, most = (two_phase_parameter[name] for name in ("prune_ratio", "expansion_rate", "max_window_size"))
+    assert 0 <= ratio < 1 <= rate
+    assert most >= 50
+    if not enabled or ratio == 0:
+        return request
+    assert "rescore" not in request
+    query = json.loads(json.dumps(request["query"]))
+    light = [part for part in (lighten(body, ratio) for body in asked_in(query)) if part]
+    if not light:
+        return request
+    window = int(float32(size * float32(rate)))
+    assert window <= most
+    rescore = {"window_size": window, "query": {"rescore_query": {"bool": {"should": light}}}}
+    return {**request, "query": query, "rescore": rescore}
+
+
+def asked_in(query):
+    ((kind, body),) = query.items()
+    if kind == "bool":
+        return [found for clause in body.get("should", []) for found in asked_in(clause)]
+    return [body] if kind == "neural_sparse" else []
+
+
+def lighten(body, ratio):
+    """Take the light terms out of a query; a query of them."""
+    ((field, asked),) = body.items()
+    least = float32(float32(ratio) * max(map(float32, asked["query_tokens"].values())))
+    light = {name: weight for name, weight in asked["query_tokens"].items() if float32(weight) < least}
+    for name in light:
+        del asked["query_tokens"][name]
+    return {"neural_sparse": {field: {**asked, "query_tokens": light}}} if light else None
 
 
 class Server:
@@ -51,9 +92,19 @@ class Server:
         return source
 
     def search(self, request):
+        size = request.get("size", 10)
+        for processor in request.get("search_pipeline", {"request_processors": []})["request_processors"]:
+            ((kind, options),) = processor.items()
+            assert kind == "neural_sparse_two_phase_processor"
+            request = two_phase(request, size, **options)
         scored = [(name, self.score(request["query"], source)) for name, source in self.documents.items()]
-        hits = sorted(((n, s) for n, s in scored if s is not None), key=lambda hit: (-hit[1], hit[0]))
-        return hits[: request.get("size", 10)]
+        hits = best_first((n, s) for n, s in scored if s is not None)
+        if "rescore" in request:
+            window, query = request["rescore"]["window_size"], request["rescore"]["query"]["rescore_query"]
+            assert size <= window <= 10_000  # index.max_rescore_window
+            more = {name: self.score(query, self.documents[name]) or 0.0 for name, _ in hits[:window]}
+            hits = best_first((name, score + more[name]) for name, score in hits[:window]) + hits[window:]
+        return hits[:size]
 
     def score(self, query, source):
         """None where the document does not match."""

@@ -118,6 +118,7 @@ EXPORTS = {
         "LossTable",
         "Terms",
         "TokenPruning",
+        "TwoPhase",
         "bulk_rows",
         "dimension_names",
         "document_loss",

@@ -13,6 +13,7 @@ from distillir.engines.loss import Loss, LossTable, document_loss, query_loss
 from distillir.engines.pruning import prune_rows, prune_terms
 from distillir.engines.request import Engine, Form
 from distillir.errors import ConfigError
+from distillir.vectors.two_phase import TwoPhase
 
 ENGINES = {engine.name: engine for engine in (opensearch.ENGINE, elasticsearch.ENGINE)}
 
@@ -39,6 +40,7 @@ __all__ = [
     "LossTable",
     "Terms",
     "TokenPruning",
+    "TwoPhase",
     "bulk_rows",
     "dimension_names",
     "document_loss",

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillir.engines.features import features
+from distillir.engines.phases import rescored, split
 from distillir.engines.request import (
     FIELD,
     MAX_CLAUSES,
@@ -34,6 +35,7 @@ from distillir.engines.request import (
     request,
 )
 from distillir.errors import ConfigError
+from distillir.vectors.two_phase import TwoPhase
 
 FORMS = {
     form.name: form
@@ -73,6 +75,7 @@ def query(
     source: Sequence[str] | None = None,
     max_clauses: int = MAX_CLAUSES,
     pruning: TokenPruning | None = None,
+    two_phase: TwoPhase | None = None,
 ) -> Json:
     """The body of `POST /INDEX/_search` for a sparse query.
 
@@ -86,27 +89,38 @@ def query(
         max_clauses: what the cluster takes, `indices.query.bool.max_clause_count`; from 8.1 on the engine derives it
             from its memory, and it is 1,024 at least.
         pruning: let the engine drop terms; None keeps all of them. Of `sparse_vector` only.
+        two_phase: search by the heavy terms and rescore by the others; None = all terms search.
 
     Raises:
-        SearchIndexError: no terms, weights the engine refuses, more clauses than it takes.
-        ConfigError: no such form, not a field's name, size below 1, pruning where the form has none.
+        SearchIndexError: no terms, weights the engine refuses, more clauses than it takes, or more documents than two
+            phases rescore.
+        ConfigError: no such form, not a field's name, size below 1, pruning where the form has none, or besides two
+            phases.
     """
     kind, keep = chosen(FORMS, form), filters(where)
-    if kind.name == "rank_feature":
-        if pruning is not None:
-            raise ConfigError("rank_feature queries have no pruning", "prune the weights, or use form='sparse_vector'")
-        clauses = rank_feature(weights, field)
-        count = len(clauses) + len(keep)
-        return request(any_of(clauses, keep), size, field, source, clauses=count, most=max_clauses)
+    if pruning is not None and kind.name == "rank_feature":
+        raise ConfigError("rank_feature queries have no pruning", "prune the weights, or use form='sparse_vector'")
+    if pruning is not None and two_phase is not None:
+        raise ConfigError("the engine would drop terms that two phases score", "choose pruning or two_phase")
     named = features(weights)
-    asked: Json = {"field": check_field(field), "query_vector": named, "prune": pruning is not None}
+    heavy, light = split(named, two_phase)
+    phases = two_phase if light else None
+    if kind.name == "rank_feature":
+        searched, rest = any_of(rank_feature(heavy, field), keep), any_of(rank_feature(light, field), [])
+    else:
+        searched, rest = filtered(_sparse_vector(heavy, field, pruning), keep), _sparse_vector(light, field, None)
+    body = request(searched, size, field, source, clauses=len(named) + len(keep), most=max_clauses)
+    return body if phases is None else rescored(body, rest, phases, size)
+
+
+def _sparse_vector(named: Mapping[str, float], field: str, pruning: TokenPruning | None) -> Json:
+    asked: Json = {"field": check_field(field), "query_vector": dict(named), "prune": pruning is not None}
     if pruning is not None:
         asked["pruning_config"] = {
             "tokens_freq_ratio_threshold": pruning.tokens_freq_ratio_threshold,
             "tokens_weight_threshold": pruning.tokens_weight_threshold,
         }
-    scoring = filtered({"sparse_vector": asked}, keep)
-    return request(scoring, size, field, source, clauses=len(named) + len(keep), most=max_clauses)
+    return {"sparse_vector": asked}
 
 
 def mapping(*, field: str = FIELD, form: str | None = None, fields: Mapping[str, str] | None = None) -> Json:

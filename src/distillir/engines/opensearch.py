@@ -7,8 +7,9 @@
 | neural_sparse_ann | `sparse_vector` | 3.3 and later, with the plugin; approximate (SEISMIC) |
 
 `neural_sparse` and `rank_feature` read the same index and score a document by Σ query weight × stored weight.
-Documentation: "Neural sparse query" and "Neural sparse ANN search" at docs.opensearch.org; the scoring is Lucene's
-`FeatureField.newLinearQuery`.
+Two phases of `neural_sparse` need 2.15; the processor looks for the query at the top and in a bool's `should`, nowhere
+else. Documentation: "Neural sparse query", "Neural sparse query two-phase", "Using a search pipeline" and "Neural
+sparse ANN search" at docs.opensearch.org; the scoring is Lucene's `FeatureField.newLinearQuery`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distillir.engines.features import features
+from distillir.engines.phases import check_form, check_size, rescored, split
 from distillir.engines.request import (
     FIELD,
     MAX_CLAUSES,
@@ -33,6 +35,7 @@ from distillir.engines.request import (
     request,
 )
 from distillir.errors import SearchIndexError
+from distillir.vectors.two_phase import TwoPhase
 
 _LINEAR_LIMIT = 64.0  # neural_sparse hands a term's weight to Lucene's linear query, which takes (0, 64]
 
@@ -47,6 +50,7 @@ FORMS = {
             "OpenSearch 3.3 and later, with the neural-search plugin",
             exact=False,
             by_dimension=True,
+            two_phases=False,
         ),
     )
 }
@@ -61,6 +65,7 @@ def query(
     where: Mapping[str, Any] | None = None,
     source: Sequence[str] | None = None,
     max_clauses: int = MAX_CLAUSES,
+    two_phase: TwoPhase | None = None,
 ) -> Json:
     """The body of `POST /INDEX/_search` for a sparse query.
 
@@ -72,26 +77,54 @@ def query(
         where: payload fields that must be equal; see `Index.search`.
         source: fields to return; by default all but the vector.
         max_clauses: what the cluster takes, `indices.query.bool.max_clause_count`.
+        two_phase: search by the heavy terms and rescore by the others; None = all terms search. Of exact forms only.
 
     Raises:
-        SearchIndexError: no terms, weights the engine refuses, more clauses than it takes.
-        ConfigError: no such form, not a field's name, size below 1.
+        SearchIndexError: no terms, weights the engine refuses, more clauses than it takes, or more documents than two
+            phases rescore.
+        ConfigError: no such form, not a field's name, size below 1, two phases where the form has none.
     """
     kind, keep = chosen(FORMS, form), filters(where)
-    if kind.name == "rank_feature":
-        clauses = rank_feature(weights, field)
-        count = len(clauses) + len(keep)
-        return request(any_of(clauses, keep), size, field, source, clauses=count, most=max_clauses)
+    check_form(kind, two_phase)
     named = features(weights)
+    heavy, light = split(named, two_phase)
+    phases = two_phase if light else None
+    count = len(named) + len(keep)
+    if kind.name == "rank_feature":
+        searched = any_of(rank_feature(heavy, field), keep)
+        body = request(searched, size, field, source, clauses=count, most=max_clauses)
+        return body if phases is None else rescored(body, any_of(rank_feature(light, field), []), phases, size)
     asked = _tokens(named)
+    scoring: Json = {"neural_sparse": {check_field(field): asked}}
     if kind.by_dimension:
         _check_dimensions(named)
         # Filters in here are applied while searching; in a bool around it, to the size best documents only.
         asked["method_parameters"] = {"k": size, **({"filter": {"bool": {"filter": keep}}} if keep else {})}
-        scoring: Json = {"neural_sparse": {check_field(field): asked}}
-    else:
-        scoring = filtered({"neural_sparse": {check_field(field): asked}}, keep)
-    return request(scoring, size, field, source, clauses=len(named) + len(keep), most=max_clauses)
+    elif keep:  # the processor would pass by a query in `must`, and all of its terms would search
+        scoring = filtered(scoring, keep) if phases is None else any_of([scoring], keep)
+    body = request(scoring, size, field, source, clauses=count, most=max_clauses)
+    return body if phases is None else {**body, "search_pipeline": pipeline(phases, size)}
+
+
+def pipeline(two_phase: TwoPhase, size: int = 1) -> Json:
+    """The pipeline that splits `neural_sparse` queries: a request has its own, `PUT /_search/pipeline/NAME` keeps one.
+
+    Args:
+        two_phase: how.
+        size: documents that will be asked for. The engine refuses a search whose window would be larger than
+            `max_window_size`, so the rate is lowered to what fits.
+
+    Raises:
+        SearchIndexError: more documents than two phases rescore.
+    """
+    check_size(size, two_phase)
+    parameters = {
+        "prune_ratio": two_phase.prune_ratio,
+        "expansion_rate": min(two_phase.expansion_rate, two_phase.max_window_size / size),
+        "max_window_size": two_phase.max_window_size,
+    }
+    processor = {"enabled": True, "two_phase_parameter": parameters}
+    return {"request_processors": [{"neural_sparse_two_phase_processor": processor}]}
 
 
 def mapping(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distillir.engines.features import features
 from distillir.errors import ConfigError, SearchIndexError
 
 Json = dict[str, Any]
@@ -31,6 +30,7 @@ class Form:
         versions: which versions of the engine take it.
         exact: whether the ranking is the dot product's, but for the cut to 9 bits.
         by_dimension: whether features must be called by dimension number, see `dimension_names`.
+        two_phases: whether a search can be split, see `TwoPhase`.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Form:
     versions: str
     exact: bool = True
     by_dimension: bool = False
+    two_phases: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,11 @@ def chosen(forms: Mapping[str, Form], name: str | None) -> Form:
     return forms[name]
 
 
-def rank_feature(weights: Mapping[str, float], field: str) -> list[Json]:
-    """One `rank_feature` clause a term, whose `linear` function scores boost × stored weight."""
+def rank_feature(named: Mapping[str, float], field: str) -> list[Json]:
+    """One `rank_feature` clause a feature, whose `linear` function scores boost × stored weight."""
     return [
         {"rank_feature": {"field": f"{check_field(field)}.{name}", "linear": {}, "boost": weight}}
-        for name, weight in features(weights).items()
+        for name, weight in named.items()
     ]
 
 
