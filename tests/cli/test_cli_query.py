@@ -84,6 +84,23 @@ def test_requests_by_dimension(call, folder, terms):
     )
 
 
+def test_requests_in_two_phases(call, folder):
+    one = json.loads(call("query-terms", folder / "run", *TURNS, "--engine", "opensearch")[1])
+    two = ("--engine", "opensearch", "--two-phase", "0.5")
+    asked = json.loads(call("query-terms", folder / "run", *TURNS, *two)[1])
+    (processor,) = asked.pop("search_pipeline")["request_processors"]
+    assert asked == one
+    parameters = {"prune_ratio": 0.5, "expansion_rate": 5.0, "max_window_size": 10_000}
+    assert processor["neural_sparse_two_phase_processor"]["two_phase_parameter"] == parameters
+    two = ("--engine", "elasticsearch", "--two-phase", "0.5", "--expansion", "2", "-k", "7")
+    asked = json.loads(call("query-terms", folder / "run", *TURNS, *two)[1])
+    assert asked["rescore"]["window_size"] == 14
+    heavy = asked["query"]["sparse_vector"]["query_vector"]
+    light = asked["rescore"]["query"]["rescore_query"]["sparse_vector"]["query_vector"]
+    assert min(heavy.values()) >= 0.5 * max(heavy.values()) > max(light.values())
+    assert {**heavy, **light} == one["query"]["neural_sparse"]["vector"]["query_tokens"]
+
+
 def test_mistakes_are_met_before_anything_is_loaded(call, tmp_path):
     with pytest.raises(ConfigError, match="opensearch, elasticsearch"):
         call("query-terms", tmp_path, "q", "--engine", "solr")
@@ -91,6 +108,14 @@ def test_mistakes_are_met_before_anything_is_loaded(call, tmp_path):
         call("query-terms", tmp_path, "q", "--form", "rank_feature")
     with pytest.raises(ConfigError, match="sparse_vector, rank_feature"):
         call("query-terms", tmp_path, "q", "--engine", "elasticsearch", "--form", "neural_sparse")
+    with pytest.raises(ConfigError, match="name the engine with --engine"):
+        call("query-terms", tmp_path, "q", "--two-phase", "0.4")
+    with pytest.raises(ConfigError, match="--expansion without --two-phase"):
+        call("query-terms", tmp_path, "q", "--engine", "opensearch", "--expansion", "3")
+    with pytest.raises(ConfigError, match=r"prune_ratio is 1.0 → use a share"):
+        call("query-terms", tmp_path, "q", "--engine", "opensearch", "--two-phase", "1")
+    with pytest.raises(ConfigError, match="neural_sparse_ann is not searched in two phases"):
+        call("query-terms", tmp_path, "q", "--engine", "opensearch", "--form", "neural_sparse_ann", "--two-phase", ".4")
     with pytest.raises(DataError, match="run folder"):
         call("query-terms", tmp_path, "q")
     assert call("query-terms", tmp_path, "q", "--top", "0")[0] == 2

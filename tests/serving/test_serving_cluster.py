@@ -12,6 +12,7 @@ import pytest
 from engine_server import EngineServer, exported
 from served import CHAT, messages
 
+from distillir.engines import TwoPhase
 from distillir.errors import ConfigError, ServiceError
 from distillir.serving import Cluster, ServeSettings, Source, open_service, serve
 
@@ -56,6 +57,24 @@ def test_hits_are_those_of_the_embedded_index(shared, live, engine, run_folder, 
     assert service.search(*CHAT, filter={"id": ["otter-home"]})["hits"][0]["id"] == "otter-home"
     reply = service.post("/v1/search", {"messages": messages(*CHAT), "filter": {"id": None}})
     assert reply.status_code == 422
+
+
+@pytest.mark.parametrize(("name", "form"), [("opensearch", "neural_sparse"), ("elasticsearch", "sparse_vector")])
+def test_two_phases_score_by_the_whole_query(shared, live, engine, run_folder, name, form):
+    there = engine(name, form)
+    phases = TwoPhase(0.5, 10.0, max_window_size=50)
+    service = live(Source(run_folder(), cluster=Cluster(there.url, name, form, two_phase=phases)))
+    asked = []
+    search = there.engine.search
+    there.engine.search = lambda body: asked.append(body) or search(body)
+    mine, theirs = (one.search(*CHAT, k=5) for one in (service, shared))
+    assert [hit["id"] for hit in mine["hits"][:2]] == [hit["id"] for hit in theirs["hits"][:2]]
+    assert mine["hits"][0]["score"] == pytest.approx(theirs["hits"][0]["score"], rel=1e-3)
+    assert all(("search_pipeline" if name == "opensearch" else "rescore") in body for body in asked)
+    assert asked
+    reply = service.post("/v1/search", {"messages": messages(*CHAT), "k": 51})
+    assert reply.status_code == 422
+    assert "two phases rescore 50" in reply.text
 
 
 def test_documents_are_changed_in_the_engine(live, engine, run_folder):
@@ -107,6 +126,11 @@ def test_addresses_that_are_none(url):
     with pytest.raises(ConfigError) as raised:
         Cluster(url)
     assert "secret" not in str(raised.value)
+
+
+def test_two_phases_of_a_form_that_has_them_not():
+    with pytest.raises(ConfigError, match="neural_sparse_ann is not searched in two phases"):
+        Cluster("http://127.0.0.1:9200/docs", form="neural_sparse_ann", two_phase=TwoPhase())
 
 
 def test_one_worker_over_an_embedded_index(run_folder):

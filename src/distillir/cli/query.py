@@ -12,6 +12,7 @@ import typer
 from distillir.cli.common import Json, conversation_of, interruptible, quiet_loading
 
 if TYPE_CHECKING:
+    from distillir.engines import TwoPhase
     from distillir.search import Retriever
 
 
@@ -28,18 +29,31 @@ def query_terms(
     top: Annotated[int | None, typer.Option(min=1, help="Keep this many terms.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Documents to ask for.")] = 10,
     field: Annotated[str, typer.Option(help="Where the documents' vectors are.")] = "vector",
+    two_phase: Annotated[
+        float | None,
+        typer.Option(help="Search by terms of at least this share of the largest weight, such as 0.4; others rescore."),
+    ] = None,
+    expansion: Annotated[
+        float | None, typer.Option(help="Documents to rescore for each that is asked for, by default 5.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """The weighted terms of a conversation's query, or the search request that asks an engine for them."""
     with interruptible("nothing was changed"):
         from distillir.conversation import Conversation
         from distillir.engines import dimension_names, engine_named, prune_terms
+        from distillir.engines.phases import check_form
         from distillir.errors import ConfigError
         from distillir.recipes import open_retriever
 
         if engine is None and form is not None:
             raise ConfigError(f"the form {form!r} is of no engine", "name it with --engine")
+        phases = phases_of(two_phase, expansion, "--two-phase", "--expansion")
+        if engine is None and phases is not None:
+            raise ConfigError("--two-phase is for an engine's request", "name the engine with --engine")
         asked = None if engine is None else engine_named(engine).form_named(form)
+        if asked is not None:
+            check_form(asked, phases)
         quiet_loading()
         with open_retriever(run) as retriever:
             messages = conversation_of(turns)
@@ -50,7 +64,7 @@ def query_terms(
             else:
                 weights = retriever.query_terms(messages, top)
         if engine is not None:
-            body = engine_named(engine).query(weights, size=k, field=field, form=form)
+            body = engine_named(engine).query(weights, size=k, field=field, form=form, two_phase=phases)
             typer.echo(json.dumps(body, ensure_ascii=False))
         elif as_json:
             typer.echo(json.dumps({"terms": weights}, ensure_ascii=False))
@@ -112,6 +126,18 @@ def vectors_of(retriever: Retriever) -> Path:
     if retriever.corpus is None:
         raise SearchIndexError("the retriever has no corpus", "open a run folder")
     return retriever.corpus.path.with_suffix(".vectors")
+
+
+def phases_of(ratio: float | None, rate: float | None, ratio_option: str, rate_option: str) -> TwoPhase | None:
+    """Two phases of two options, None without the first."""
+    from distillir.engines import TwoPhase
+    from distillir.errors import ConfigError
+
+    if ratio is None and rate is not None:
+        raise ConfigError(f"{rate_option} without {ratio_option}", f"name the share as well, such as {ratio_option} 0.4")
+    if ratio is None:
+        return None
+    return TwoPhase(ratio) if rate is None else TwoPhase(ratio, rate)
 
 
 Number = TypeVar("Number", int, float)

@@ -28,6 +28,13 @@ def serve(
     engine_by_dimension: Annotated[
         bool, typer.Option("--engine-by-dimension", help="Name terms by number, as `export` did.")
     ] = False,
+    engine_two_phase: Annotated[
+        float | None,
+        typer.Option(help="Search there by terms of at least this share of the largest weight; others rescore."),
+    ] = None,
+    engine_expansion: Annotated[
+        float | None, typer.Option(help="Documents to rescore for each that is asked for, by default 5.")
+    ] = None,
     engine_auth_env: Annotated[
         str, typer.Option(help="Variable with the Authorization header for it, such as `ApiKey …`.")
     ] = "DISTILLIR_ENGINE_AUTH",
@@ -61,7 +68,7 @@ def serve(
 ) -> None:
     """Serve a run over HTTP, with a page to try it: search, rerank, respond, add and delete documents."""
     with interruptible("documents that were acknowledged are kept"):
-        from distillir.cli.query import numbers
+        from distillir.cli.query import numbers, phases_of
         from distillir.errors import ConfigError, MissingDependencyError
 
         try:
@@ -91,7 +98,10 @@ def serve(
             )
         cluster = None
         if engine_url is not None:
-            cluster = Cluster(engine_url, engine, engine_form, engine_field, engine_by_dimension, engine_auth_env)
+            phases = phases_of(engine_two_phase, engine_expansion, "--engine-two-phase", "--engine-expansion")
+            cluster = Cluster(
+                engine_url, engine, engine_form, engine_field, engine_by_dimension, engine_auth_env, two_phase=phases
+            )
         quiet_loading()
         serve_run(
             Source(run, responses, reranker, encoder, state, cluster),

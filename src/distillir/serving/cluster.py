@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
-from distillir.engines import dimension_names, engine_named, feature_name, prune_terms
+from distillir.engines import TwoPhase, dimension_names, engine_named, feature_name, prune_terms
+from distillir.engines.phases import check_form
 from distillir.engines.request import FIELD, check_field
 from distillir.errors import ConfigError, SearchIndexError, ServiceError
 from distillir.index import ScoredId, SparseQuery
@@ -35,6 +36,7 @@ class Cluster:
         auth_env: environment variable with the `Authorization` header; unset: none is sent.
         top: terms of a query at most; engines take 1,024 clauses.
         timeout: seconds for a reply.
+        two_phase: how a search is split; None = all of a query's terms search.
     """
 
     url: str
@@ -45,6 +47,7 @@ class Cluster:
     auth_env: str = "DISTILLIR_ENGINE_AUTH"
     top: int = 1000
     timeout: float = 10.0
+    two_phase: TwoPhase | None = None
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -56,7 +59,7 @@ class Cluster:
                 "the address of the index carries a user or a query",
                 f'give the address alone, and export {self.auth_env}="Basic …"',
             )
-        engine_named(self.engine).form_named(self.form)
+        check_form(engine_named(self.engine).form_named(self.form), self.two_phase)
         check_field(self.field)
 
 
@@ -102,9 +105,15 @@ class ClusterIndex:
         weights = prune_terms(dict(zip(names, asked.values.tolist(), strict=True)), self._cluster.top)
         try:
             body = self._engine.query(
-                weights, size=k, field=self._cluster.field, form=self._form.name, where=where, source=["id"]
+                weights,
+                size=k,
+                field=self._cluster.field,
+                form=self._form.name,
+                where=where,
+                source=["id"],
+                two_phase=self._cluster.two_phase,
             )
-        except SearchIndexError as error:  # a filter that the engine cannot look up
+        except SearchIndexError as error:  # a filter that the engine cannot look up, more than it rescores
             raise ServiceError(422, error.cause, error.cure) from error
         found = self._client.ask("POST", "/_search", body)["hits"]["hits"]
         return sorted((ScoredId(hit["_id"], float(hit["_score"])) for hit in found), key=lambda hit: (-hit[1], hit[0]))
