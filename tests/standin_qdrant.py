@@ -181,13 +181,17 @@ def _point(point):
 
 
 def _query(search):
-    conditions = search.filter.must if search.filter else []
+    given = search.prefetch or []
+    prefetches = [qe.Prefetch(**_asked(one)) for one in (given if isinstance(given, list) else [given])]
+    return qe.QueryRequest(**_asked(search), with_payload=search.with_payload, prefetches=prefetches)
+
+
+def _asked(part):
+    """What a search and its prefetches have in common."""
+    nearest = qe.Query.Nearest(_vector(getattr(part.query, "nearest", part.query)), using=part.using)
+    conditions = part.filter.must if part.filter else []
     matches = [qe.FieldCondition(key=c.key, match=qe.MatchAny(c.match.any)) for c in conditions]
-    wanted = {"limit": search.limit, "with_payload": search.with_payload}
-    if matches:
-        wanted["filter"] = qe.Filter(must=matches)
-    nearest = qe.Query.Nearest(_vector(getattr(search.query, "nearest", search.query)), using=search.using)
-    return qe.QueryRequest(query=nearest, **wanted)
+    return {"query": nearest, "limit": part.limit, **({"filter": qe.Filter(must=matches)} if matches else {})}
 
 
 def _scored(point):

@@ -189,6 +189,7 @@ EXPORTS = {
         "fill",
         "open_index",
         "read_engine",
+        "retune_index",
     ],
     "distillir.labels": [
         "Conflict",

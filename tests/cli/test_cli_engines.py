@@ -44,6 +44,20 @@ def test_another_engine_line_finds_the_same(call, recipe, engine_line, engine):
     assert hits(call, chosen.parent / "run") == wanted
 
 
+def test_how_an_engine_is_asked_is_no_reason_to_index_again(call, recipe, engine_line):
+    line = engine_line("qdrant")
+    run = recipe(line).parent / "run"
+    assert call("index", run.with_name("recipe.yaml"), "--quiet")[0] == 0
+    every = hits(call, run)
+    asked = recipe({**line, "timeout": 9, "two_phase": {"prune_ratio": 0.99, "expansion_rate": 1}})
+    assert "index of 40 documents reused" in call("index", asked)[2]
+    assert [name for name, *_ in hits(call, run)] != [name for name, *_ in every]
+    assert json.loads((run / "index" / "data" / "remote.json").read_text())["options"]["timeout"] == 9
+    elsewhere = recipe({**line, "collection": line["collection"] + "b"})
+    assert "index of 40 documents reused" not in call("index", elsewhere)[2]
+    assert hits(call, run) == every
+
+
 def test_evaluate_with_an_engine_elsewhere(call, recipe, engine_line):
     code, out, err = call("evaluate", recipe(engine_line("qdrant")), "--json", "--quiet")
     assert code == 0, err

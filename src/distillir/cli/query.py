@@ -134,7 +134,7 @@ def phases_of(ratio: float | None, rate: float | None, ratio_option: str, rate_o
     from distillir.errors import ConfigError
 
     if ratio is None and rate is not None:
-        raise ConfigError(f"{rate_option} without {ratio_option}", f"name the share as well, such as {ratio_option} 0.4")
+        raise ConfigError(f"{rate_option} without {ratio_option}", f"name the share too, such as {ratio_option} 0.4")
     if ratio is None:
         return None
     return TwoPhase(ratio) if rate is None else TwoPhase(ratio, rate)

@@ -7,7 +7,7 @@ from distillir.index.dense import DenseIndex
 from distillir.index.filling import build_index, fill
 from distillir.index.options import EngineLine
 from distillir.index.protocol import Index, ScoredId, SparseQuery
-from distillir.index.registry import ENGINES, create_index, discard_index, open_index, read_engine
+from distillir.index.registry import ENGINES, create_index, discard_index, open_index, read_engine, retune_index
 
 __all__ = [
     "ENGINES",
@@ -22,4 +22,5 @@ __all__ = [
     "fill",
     "open_index",
     "read_engine",
+    "retune_index",
 ]

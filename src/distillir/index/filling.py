@@ -8,7 +8,7 @@ from pathlib import Path
 from distillir.errors import SearchIndexError, VectorsError
 from distillir.index.options import EngineLine
 from distillir.index.protocol import Finishing, Index, Payload, index_errors
-from distillir.index.registry import create_index, discard_index, open_index
+from distillir.index.registry import create_index, discard_index, open_index, retune_index
 from distillir.vectors import SparseVectors
 from distillir.vectors.files import disk_errors, read_json, write_json
 
@@ -79,6 +79,7 @@ def build_index(
         discard_index(folder)
         index = create_index(folder, engine, dim=vectors.dim, encoder=str(vectors.meta.get("encoder", "")))
     else:
+        retune_index(folder, engine)
         index = open_index(folder, dim=vectors.dim)
 
     def note(rows: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distillir.errors import SearchIndexError, VectorsError
 from distillir.index.options import EngineLine
 from distillir.index.protocol import Block, Finishing, Index, Listing, ScoredId, SparseQuery, index_errors
-from distillir.index.registry import create_index, discard_index, open_index, read_engine
+from distillir.index.registry import create_index, discard_index, open_index, read_engine, retune_index
 from distillir.vectors.files import disk_errors, read_json, sync_folder, write_json
 
 QUERIES = 50
@@ -72,6 +72,7 @@ def migrate_index(
     read_engine(engine)
     if not folder.exists() and copy.exists() and kept.exists():  # stopped between the two renames below
         copy.rename(folder)
+        retune_index(folder, engine)
         with open_index(folder) as moved:
             return Migration(len(moved), 0, 0, kept)
     if kept.exists():
@@ -98,6 +99,7 @@ def migrate_index(
     folder.rename(kept)
     copy.rename(folder)
     sync_folder(folder.parent)
+    retune_index(folder, engine)
     return done
 
 
@@ -146,7 +148,8 @@ def _copy_of(source: Index, copy: Path, engine: EngineLine) -> Index:
         if read_json(copy / _NOTE) == told:
             return open_index(copy, dim=source.dim, encoder=source.encoder)
     discard_index(copy)
-    made = create_index(copy, engine, dim=source.dim, encoder=source.encoder)
+    exact = engine if isinstance(engine, str) else {name: engine[name] for name in engine if name != "two_phase"}
+    made = create_index(copy, exact, dim=source.dim, encoder=source.encoder)  # what is compared must miss nothing
     with index_errors(), disk_errors(copy, "migrate again"):
         write_json(copy / _NOTE, told)
     return made

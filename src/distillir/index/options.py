@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from distillir.errors import ConfigError
+from distillir.vectors.two_phase import TwoPhase
 
 EngineLine = str | Mapping[str, Any]
 """An engine by name, or a mapping of its `name` and options."""
@@ -43,6 +44,8 @@ class RemoteOptions:
     replicas: int | None = None
 
     NAME: ClassVar[str] = ""
+    OF_REQUESTS: ClassVar[frozenset[str]] = frozenset({"key_env", "timeout", "retries"})
+    """Options that say how an index is asked. They may change while the documents stay where they are."""
     URL_ENV: ClassVar[str] = ""
     KEY_ENV: ClassVar[str] = ""
     EXAMPLE_URL: ClassVar[str] = ""
@@ -101,12 +104,35 @@ class RemoteOptions:
 
 @dataclass(frozen=True)
 class QdrantOptions(RemoteOptions):
-    """Of a Qdrant server or cluster; see `RemoteOptions`."""
+    """Of a Qdrant server or cluster; see `RemoteOptions`.
+
+    Attributes:
+        two_phase: how a search is split, a mapping in a recipe; None = all of a query's terms search.
+    """
+
+    two_phase: TwoPhase | None = None
 
     NAME: ClassVar[str] = "qdrant"
+    OF_REQUESTS: ClassVar[frozenset[str]] = RemoteOptions.OF_REQUESTS | {"two_phase"}
     URL_ENV: ClassVar[str] = "DISTILLIR_QDRANT_URL"
     KEY_ENV: ClassVar[str] = "DISTILLIR_QDRANT_API_KEY"
     EXAMPLE_URL: ClassVar[str] = "http://127.0.0.1:6333"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given: Any = self.two_phase
+        if isinstance(given, Mapping):
+            known = [field.name for field in fields(TwoPhase)]
+            for option in given:
+                if option not in known:
+                    raise ConfigError(
+                        f"engine {self.NAME}: two_phase has no option {option!r}", f"it takes {', '.join(known)}"
+                    )
+            object.__setattr__(self, "two_phase", TwoPhase(**given))
+        elif given is not None and not isinstance(given, TwoPhase):
+            raise ConfigError(
+                f"engine {self.NAME}: two_phase is {given!r}", "give its options, such as two_phase: {prune_ratio: 0.4}"
+            )
 
 
 @dataclass(frozen=True)

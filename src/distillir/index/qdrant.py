@@ -1,7 +1,8 @@
 """Qdrant, a server or a cluster, over HTTP: exact for sparse vectors, filtered, changeable while it is searched.
 
 Every document becomes a point whose id is the UUID5 of the document's id, and whose payload holds the id, the
-document's own payload as JSON text, and its filter tokens.
+document's own payload as JSON text, and its filter tokens. With `two_phase`, a query's heavy terms prefetch, on each
+shard, what the whole query then scores ("Hybrid and multi-stage queries" in its documentation).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from distillir.index.points import point_of
 from distillir.index.protocol import ScoredId, SparseQuery
 from distillir.index.remote import RemoteIndex
 from distillir.index.server import Kept, Row, TroubleError
+from distillir.vectors.two_phase import heavy
 
 _VECTOR = "weights"
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -120,11 +122,13 @@ class QdrantServer:
         matches: list[Any] = [
             models.FieldCondition(key="tokens", match=models.MatchAny(any=tokens)) for tokens in where.values()
         ]
+        keep = models.Filter(must=matches) if matches else None
         requests = [
             models.QueryRequest(
-                query=models.SparseVector(indices=query.indices.tolist(), values=query.values.tolist()),
+                prefetch=self._first_phase(query, limit, keep),
+                query=_sparse(query),
                 using=_VECTOR,
-                filter=models.Filter(must=matches) if matches else None,
+                filter=keep,
                 limit=limit,
                 with_payload=["id"],
             )
@@ -163,6 +167,17 @@ class QdrantServer:
     def close(self) -> None:
         """See `Server.close`."""
         self._client.close()
+
+    def _first_phase(self, query: SparseQuery, limit: int, keep: models.Filter | None) -> models.Prefetch | None:
+        """The search for heavy terms; None where all are heavy, or nobody asked for two phases."""
+        phases = self._options.two_phase if isinstance(self._options, QdrantOptions) else None
+        if phases is None:
+            return None
+        first = heavy(query.values, phases.prune_ratio)
+        if first.all():
+            return None
+        asked = SparseQuery(query.indices[first], query.values[first])
+        return models.Prefetch(query=_sparse(asked), using=_VECTOR, filter=keep, limit=phases.window(limit))
 
     @contextmanager
     def _troubles(self) -> Iterator[None]:
@@ -207,6 +222,10 @@ class QdrantIndex(RemoteIndex):
     ENGINE = "qdrant"
     OPTIONS = QdrantOptions
     SERVER = QdrantServer
+
+
+def _sparse(query: SparseQuery) -> models.SparseVector:
+    return models.SparseVector(indices=query.indices.tolist(), values=query.values.tolist())
 
 
 def _held(point: models.ScoredPoint | models.Record) -> dict[str, Any]:

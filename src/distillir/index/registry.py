@@ -21,6 +21,7 @@ from distillir.index.options import (
     NoOptions,
     Options,
     QdrantOptions,
+    RemoteOptions,
     SeismicOptions,
     checked_options,
 )
@@ -139,6 +140,22 @@ def open_index(path: str | Path, *, dim: int | None = None, encoder: str | None 
             "encode the documents again, or change encoder",
         )
     return _engine(made)(folder / "data", size, origin)
+
+
+def retune_index(path: str | Path, engine: EngineLine) -> None:
+    """Let an index be asked as the engine's line says now: time limit, attempts, key, phases. Documents stay.
+
+    Args:
+        path: its folder; who has it open goes on as before.
+        engine: the line of the engine that made it. Options that say where documents are are not looked at.
+
+    Raises:
+        SearchIndexError: the folder is damaged or cannot be written. ConfigError: no such engine or option.
+    """
+    name, options = read_engine(engine)
+    if isinstance(options, RemoteOptions):
+        made = cast("type[RemoteIndex]", _engine(name))
+        made.retune(Path(path) / "data", options)
 
 
 def discard_index(path: str | Path) -> None:

@@ -62,7 +62,7 @@ class RemoteIndex:
         self.dim = dim
         self.encoder = encoder
         self._folder = folder
-        self._state = read_state(folder)
+        self._state = read_state(folder, self.OPTIONS)
         self._options = self.OPTIONS(**self._state["options"])
         self._prefix = collection_prefix(self._options.collection, dim, encoder)
         self._collection = self._prefix + str(self._state["build"])
@@ -92,13 +92,23 @@ class RemoteIndex:
         write_json(folder / STATE, state)
 
     @classmethod
+    def retune(cls, folder: Path, options: RemoteOptions) -> None:
+        """Ask from the next opening on as the options say; where the documents are stays as it was."""
+        state = read_state(folder, cls.OPTIONS)
+        place = {name: value for name, value in state["options"].items() if name not in cls.OPTIONS.OF_REQUESTS}
+        asked = {name: value for name, value in dump_options(options).items() if name in cls.OPTIONS.OF_REQUESTS}
+        if state["options"] != place | asked:
+            with index_errors(), disk_errors(folder, "what is in the engine is intact"):
+                write_json(folder / STATE, {**state, "options": place | asked})
+
+    @classmethod
     def discard(cls, folder: Path, dim: int, encoder: str) -> None:
         """Remove the collection of a build that nobody finds under its name.
 
         Raises:
             SearchIndexError: the engine does not answer; the collection is named in the error.
         """
-        state = read_state(folder)
+        state = read_state(folder, cls.OPTIONS)
         options = cls.OPTIONS(**state["options"])
         name = collection_prefix(options.collection, dim, encoder) + str(state["build"])
         with told(f"the collection {name} may be left behind: "):

@@ -47,15 +47,19 @@ def collection_prefix(alias: str, dim: int, encoder: str) -> str:
     return f"{alias}__{hashlib.blake2b(f'{dim} {encoder}'.encode(), digest_size=4).hexdigest()}__"
 
 
-def read_state(folder: Path) -> dict[str, Any]:
+def read_state(folder: Path, kind: type[RemoteOptions]) -> dict[str, Any]:
     """What `remote.json` holds: options, build, made, finished.
+
+    Args:
+        folder: of the index.
+        kind: which options its engine takes.
 
     Raises:
         SearchIndexError: it is missing or damaged.
     """
     with index_errors(), disk_errors(folder, "or index the documents again"):
         state = read_json(folder / STATE)
-    known = {field.name for field in fields(RemoteOptions)}
+    known = {field.name for field in fields(kind)}
     if (
         not isinstance(state.get("options"), dict)
         or not known.issuperset(state["options"])

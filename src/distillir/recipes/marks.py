@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from distillir.data import Context
 from distillir.data.files import replacing
-from distillir.index import EngineLine
+from distillir.index import EngineLine, read_engine
+from distillir.index.options import RemoteOptions
 
 MARKS = "made_from"  # folder of the marks, apart from whatever else lies in a run folder
 
@@ -45,8 +46,12 @@ def told_by(**facts: object) -> str:
 
 
 def engine_told(engine: EngineLine) -> str:
-    """An engine line as the mark of an index has it."""
-    return engine if isinstance(engine, str) else json.dumps(dict(engine), sort_keys=True)
+    """An engine line as the mark of an index has it: without what says only how the index is asked."""
+    if isinstance(engine, str):
+        return engine
+    options = read_engine(engine)[1]
+    asking = options.OF_REQUESTS if isinstance(options, RemoteOptions) else frozenset[str]()
+    return json.dumps({name: value for name, value in engine.items() if name not in asking}, sort_keys=True)
 
 
 def file_digest(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from distillir.data import Context, Corpus, Document
 from distillir.encoding import encode_corpus
 from distillir.encoding.shares import Shares
-from distillir.index import EngineLine, build_index, read_engine
+from distillir.index import EngineLine, build_index, read_engine, retune_index
 from distillir.recipes.documents import corpus_of
 from distillir.recipes.fit import Labelled, fit
 from distillir.recipes.marks import context_facts, engine_told, file_digest, mark_of, says, told_by, write_text
@@ -118,6 +118,7 @@ def indexed(out: Path, engine: EngineLine, corpus: Corpus, documents: SparseVect
     """The index in `out/index`, built unless it holds exactly these documents; it filters by metadata and group."""
     told, mark = f"{engine_told(engine)} {documents.fingerprint} {file_digest(corpus.path)}", mark_of(out, "index")
     if says(mark, told):
+        retune_index(out / "index", engine)
         stages.say(f"index of {len(documents):,} documents reused")
         return
     mark.unlink(missing_ok=True)  # first: a half-built index must not stand under an old mark
