@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from distillir.objectives import KLD, InfoNCE, WeightedSum
+from distillir.objectives import KLD, BalancedMix, FullCollectionKLD, InfoNCE, WeightedSum
 from distillir.sampling import CandidateSampler, RankedPool, Ranking
 from distillir.sampling.draw import DRAWS
 from distillir.sparsity import Quadratic, SparsityControl, active_dimensions, anti_zero, flops
 from distillir.students.batch import score_documents
 from distillir.training import SparseData, TrainSettings, train
-from distillir.vectors import SparseVectors, SparseVectorsWriter, csr_from_rows
+from distillir.vectors import Postings, SparseVectors, SparseVectorsWriter, csr_from_rows
 
 DIM, DOCUMENTS, CONTEXTS = 40, 60, 19
 
@@ -73,8 +73,22 @@ class Student(torch.nn.Module):
         return score_documents(torch.log1p(torch.relu(self.up(self.drop(read)))), batch)
 
 
-def run(folder: Path, rank: int, *, stop: int = 0, dropout: float = 0.0, keep: bool = False, **options: Any) -> None:
-    gradients, ticks, evaluated = [], [], []
+def run(
+    folder: Path,
+    rank: int,
+    *,
+    stop: int = 0,
+    dropout: float = 0.0,
+    keep: bool = False,
+    collection: bool = False,
+    **options: Any,
+) -> None:
+    gradients, ticks, evaluated, walks = [], [], [], []
+
+    class Watch(Postings):
+        def scores(self, indices: Any, values: Any) -> Any:
+            walks.append(1)
+            return super().scores(indices, values)
 
     class Watched(torch.optim.AdamW):
         def step(self, *args: Any, **kwargs: Any) -> Any:
@@ -93,11 +107,17 @@ def run(folder: Path, rank: int, *, stop: int = 0, dropout: float = 0.0, keep: b
 
     torch.optim.AdamW = Watched  # type: ignore[misc]
     student = Student(dropout, seed=5 + rank)
+    read = data(folder)
+    objective: Any = WeightedSum(((0.8, KLD()), (0.2, InfoNCE())))
+    if collection:
+        inverted = read.documents.invert()
+        shard = Watch(inverted.indptr, inverted.documents, inverted.values, inverted.rows)
+        objective = BalancedMix([(0.8, KLD()), (0.4, FullCollectionKLD((shard,)))], every=2)
     control = SparsityControl(flops, active_dimensions, {1: 4.0, 4: 3.0}, start=-2.0)
     result = train(
         student,
-        data(folder),
-        WeightedSum(((0.8, KLD()), (0.2, InfoNCE()))),
+        read,
+        objective,
         TrainSettings(**{"batch_size": 8, "lr": 0.02, "epochs": 3, "clip": 0.0, "evaluate_every": 2, **options}),
         penalties={"flops": (Quadratic(0.3, 0.5), flops), "anti_zero": (0.1, anti_zero)},
         control=control,
@@ -110,6 +130,7 @@ def run(folder: Path, rank: int, *, stop: int = 0, dropout: float = 0.0, keep: b
         folder / f"told.{rank}.safetensors",
     )
     told = {"ticks": ticks, "history": result.history, "evaluated": len(evaluated), "steered": result.steered}
+    told["walks"] = len(walks)
     (folder / f"told.{rank}.json").write_text(json.dumps(told))
 
 

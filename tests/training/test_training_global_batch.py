@@ -92,6 +92,22 @@ def test_loss_penalty_and_gradients_are_those_of_the_whole_batch(whole, tmp_path
 
 
 @pytest.mark.slow
+def test_processes_share_the_walk_over_the_collection(tmp_path):
+    """KLD over all documents, beside one over lists in a mix that weighs them by their gradients."""
+    one, two = folder_of(tmp_path, "one"), folder_of(tmp_path, "two")
+    assert started(one, 1, collection=True, batch_size=8) == [0]
+    assert started(two, 2, collection=True, batch_size=4) == [0, 0]
+    (wanted, tensors), (found, ours), (other, theirs) = told(one), told(two), told(two, 1)
+    for before, now in zip(wanted["ticks"], found["ticks"], strict=True):
+        assert now == pytest.approx(before, abs=1e-5)
+    torch.testing.assert_close(ours["gradients"], tensors["gradients"], atol=1e-5, rtol=1e-5)
+    assert found["steered"]["mix"] == pytest.approx(wanted["steered"]["mix"], rel=1e-4)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert found["walks"] + other["walks"] == wanted["walks"]
+    assert abs(found["walks"] - other["walks"]) <= 0.2 * wanted["walks"]
+
+
+@pytest.mark.slow
 def test_a_last_batch_of_one_context_leaves_a_process_idle(tmp_path):
     one, two = folder_of(tmp_path, "one"), folder_of(tmp_path, "two")
     assert started(one, 1, batch_size=6, max_steps=4) == [0]

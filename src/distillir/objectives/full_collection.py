@@ -2,11 +2,13 @@
 
 A score changes only with the documents that hold one of the query's active dimensions, so forward and backward walk
 those dimensions' postings: Σ_{j active} |postings of j| operations a query, its `flops_at_corpus` times N. The result
-is exact. A dimension that is off gets no gradient, as it gets none through the head's relu.
+is exact. A dimension that is off gets no gradient, as it gets none through the head's relu. Processes that train
+together walk for a share of the batch's contexts each, see `division`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -21,6 +23,7 @@ from torch.autograd.function import once_differentiable
 from distillir.errors import ObjectiveError
 from distillir.objectives._lists import check_shape, present, wide
 from distillir.objectives.contract import Output, Targets
+from distillir.objectives.division import joined, own
 from distillir.objectives.kld import check_temperature
 from distillir.objectives.temperature import entropy_temperature
 from distillir.vectors import Postings
@@ -144,32 +147,42 @@ class FullCollectionKLD:
     def _temperatures(self, teacher: Tensor) -> Tensor:
         """(B,) temperatures; each teacher vector's is sought once, since it returns every epoch."""
         keys = [blake2b(row.tobytes(), digest_size=16).digest() for row in teacher.detach().cpu().contiguous().numpy()]
-        fresh = {key: i for i, key in enumerate(keys) if key not in self._found}
-        if fresh:
-            found = collection_temperature(teacher[list(fresh.values())], self.shards, self.effective_documents)
-            self._found.update(zip(fresh, found.tolist(), strict=True))
-        return torch.tensor([self._found[key] for key in keys], dtype=torch.float64)
+        found = torch.zeros(len(keys), dtype=torch.float64)
+        for i in own(len(keys)):
+            if keys[i] not in self._found:
+                try:
+                    self._found[keys[i]] = self._temperature(teacher, i)
+                except ObjectiveError:  # told below, by every process
+                    self._found[keys[i]] = math.nan
+            found[i] = self._found[keys[i]]
+        found = joined(found)
+        for i in found.isnan().nonzero().view(-1).tolist():
+            self._temperature(teacher, i)
+        self._found.update(zip(keys, found.tolist(), strict=True))
+        return found
+
+    def _temperature(self, teacher: Tensor, i: int) -> float:
+        return collection_temperature(teacher[i : i + 1], self.shards, self.effective_documents).item()
 
 
 class _FullCollectionKLD(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, shards: tuple[Postings, ...], tau: Tensor) -> Tensor:
-        divergences, slopes = [], []
-        for x, t, temperature in zip(student, teacher, tau.tolist(), strict=True):
-            mine, theirs = _scores(x, shards), _scores(t, shards)
-            log_mine, log_theirs = _log_sum_exp(mine, temperature), _log_sum_exp(theirs, temperature)
-            total = log_mine - log_theirs
-            for i, (s, target) in enumerate(zip(mine, theirs, strict=True)):
-                p = np.exp(target / temperature - log_theirs)
-                total += float(np.sum(p * (target - s), dtype=np.float64)) / temperature
-                mine[i] = (np.exp(s / temperature - log_mine) - p) / temperature  # dKL/ds of each document
-            divergences.append(total)
-            if ctx.needs_input_grad[0]:
-                slopes.append(_to_dimensions(x, mine, shards))
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(student.detach().nonzero(), torch.cat(slopes))
+        places = student.detach().nonzero()
+        sloped = bool(ctx.needs_input_grad[0])
+        divergences = torch.zeros(len(student), dtype=torch.float64)
+        slopes = torch.zeros(len(places) if sloped else 0, dtype=torch.float64)  # of the active dimensions, row by row
+        ends = torch.bincount(places[:, 0], minlength=len(student)).cumsum(0).tolist()
+        for i in own(len(student)):
+            divergences[i], back = _divergence(student[i], teacher[i], shards, float(tau[i]))
+            if sloped:
+                slopes[ends[i - 1] if i else 0 : ends[i]] = _to_dimensions(student[i], back, shards)
+        found = joined(torch.cat([divergences, slopes]))
+        divergences, slopes = found[: len(student)], found[len(student) :]
+        if sloped:
+            ctx.save_for_backward(places, slopes)
         ctx.like = student.shape, student.dtype, student.device
-        return torch.tensor(divergences, dtype=wide(student).dtype, device=student.device)
+        return divergences.to(wide(student).dtype).to(student.device)
 
     @staticmethod
     @once_differentiable
@@ -180,6 +193,18 @@ class _FullCollectionKLD(torch.autograd.Function):
         rows, dimensions = places.unbind(1)
         total[rows, dimensions] = grad[rows] * slopes.to(grad)
         return total.to(dtype), None, None, None
+
+
+def _divergence(student: Tensor, teacher: Tensor, shards: Sequence[Postings], tau: float) -> tuple[float, Scores]:
+    """KL of one context, and its slope in the student's score of each document."""
+    mine, theirs = _scores(student, shards), _scores(teacher, shards)
+    log_mine, log_theirs = _log_sum_exp(mine, tau), _log_sum_exp(theirs, tau)
+    total = log_mine - log_theirs
+    for i, (s, target) in enumerate(zip(mine, theirs, strict=True)):
+        p = np.exp(target / tau - log_theirs)
+        total += float(np.sum(p * (target - s), dtype=np.float64)) / tau
+        mine[i] = (np.exp(s / tau - log_mine) - p) / tau
+    return total, mine
 
 
 def _scores(vector: Tensor, shards: Sequence[Postings]) -> Scores:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from distillir.errors import ConfigError, TrainingError
 from distillir.objectives.contract import Objective, Output, check_pairing
+from distillir.objectives.division import divided
 from distillir.training.contract import Control, Mixing, Probe, Steered, Tick, TrainingData, TrainResult
 from distillir.training.global_batch import GlobalBatch, parts_of
 from distillir.training.groups import built_ahead, parameter_groups
@@ -129,7 +130,7 @@ def train(
                 key = settings.seed, progress.step
                 seen = GlobalBatch(student, batch, len(rows), parts, ranks, autocast, key)
                 output, targets = seen.output, batch.targets.to(ranks.device)
-                with autocast():
+                with autocast(), divided(ranks):
                     loss = objective(output, targets)
                     for weight, penalty in weighted.values():
                         now = weight(progress.step / total) if callable(weight) else weight
