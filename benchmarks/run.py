@@ -25,6 +25,7 @@ BENCHMARKS = {
     "responses": "G2R on BYU Chit-Chat: pairs, both levels, latency (needs --data); --full: seeds, ablation, judge",
     "generative": "DGR on XQuAD and clapnq, suffix array alone (needs --data); --full: seeds, objectives, 100 M tokens",
     "serve": "turn to top-100 over HTTP, against torch and LLM rewrites (needs --data); --full: ten minutes of changes",
+    "scale": "10 k to 160 k synthetic documents: index, query, training step, memory; --full: 5 M, and Ray",
     "train_step": "time and memory of one training step against the published and the usual way",
 }
 RESULTS = Path(__file__).parent / "results"

@@ -9,6 +9,7 @@ import pytest
 
 from distillir.errors import EvaluationError
 from distillir.evaluation import Latency, SystemResult, compare, render_report, write_report
+from distillir.evaluation.plots import growth_plot
 
 NASTY = "<script>alert('x')</script> & $\\frac{1}$ _"
 QUERIES = [f"c{c}_{t}" for c in range(8) for t in range(1, 5)]
@@ -204,6 +205,16 @@ def test_examples_come_by_turn_with_strongest_terms_first(page):
     assert "nothing found" in seen
     assert 40 < seen.count("word") < 60  # a passage of 100 words is cut
     assert seen.count("relevant · ") == 1
+
+
+def test_growth_is_drawn_on_log_scales_with_its_points_in_words():
+    lines = {"exact": [(10_000, 1.2), (100_000, 12.0)], "<other>": [(10_000, 2.0)]}
+    svg = growth_plot(lines, plot="query", title="query by documents", x="documents", y="ms")
+    texts = ["".join(one.itertext()) for one in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    assert {"10,000", "100,000", "2", "5", "10", "documents", "ms", "exact", "<other>"} <= set(texts)
+    assert "exact: 10,000 1.2, 100,000 12; &lt;other&gt;: 10,000 2<" in svg
+    assert "var(--s1)" in svg
+    assert "#fe00" not in svg
 
 
 def test_report_without_depth_or_costs_has_no_plots():

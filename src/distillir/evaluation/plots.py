@@ -1,4 +1,4 @@
-"""Plots of a comparison as inline SVG: text stays text, and colours are CSS variables that follow dark mode.
+"""Plots as inline SVG: text stays text, and colours are CSS variables that follow dark mode.
 
 matplotlib is loaded when a plot is drawn, not before.
 """
@@ -9,7 +9,7 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distillir.evaluation.comparison import Comparison
@@ -97,6 +97,46 @@ def trade_off_plot(comparison: Comparison, key: str, *, front: Sequence[str] = (
         for name, row in cells.items()
     )
     return _svg(figure, axes, lines, plot=f"{key}-flops", title=f"{label} against {cost}", text="; ".join(parts))
+
+
+def growth_plot(lines: Mapping[str, Sequence[tuple[float, float]]], *, plot: str, title: str, x: str, y: str) -> str:
+    """What grows with a size, both on log scales: what grows linearly has slope 1.
+
+    Args:
+        lines: name → (size, value) points, all above zero.
+        plot: name of the figure, unique in its page.
+        title: of the figure, for screen readers.
+        x, y: labels of the axes.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    figure, axes = _figure(len(lines))
+    drawn: dict[str, Any] = {}
+    for i, (name, points) in enumerate(lines.items()):
+        (drawn[name],) = axes.plot(
+            *zip(*points, strict=True),
+            color=_SERIES[i % len(_SERIES)],
+            marker=_MARKERS[i % len(_MARKERS)],
+            markersize=6,
+            markeredgecolor=_PAPER,
+            markeredgewidth=0.8,
+            linestyle=_LINES[i // len(_SERIES) % len(_LINES)],
+            linewidth=1.6,
+        )
+    sizes = sorted({size for points in lines.values() for size, _ in points})
+    values = [value for points in lines.values() for _, value in points]
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1,) if max(values) > 50 * min(values) else (1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color=_GRID, linewidth=0.6)
+    parts = (f"{name}: " + ", ".join(f"{size:,.0f} {value:.3g}" for size, value in lines[name]) for name in lines)
+    return _svg(figure, axes, drawn, plot=plot, title=title, text="; ".join(parts))
 
 
 def _draw(
