@@ -21,6 +21,7 @@ def lines_of(rows: dict[str, Any]) -> dict[str, dict[str, Points]]:
         "index memory": ("build", "rss_mb"),
         "index disk": ("build", "disk_mb"),
         "step seconds": ("step", "step_s"),
+        "loss seconds": ("step", "loss_s"),
         "step memory": ("step", "rss_mb"),
     }
     made: dict[str, dict[str, Points]] = {}

@@ -20,6 +20,7 @@ UNITS = {
     "index memory": "MB without file-backed pages, at most",
     "index disk": "MB on disk",
     "step seconds": "seconds a training step",
+    "loss seconds": "seconds of its loss and back",
     "step memory": "MB without file-backed pages, at most",
 }
 LINEAR = "A line of slope 1 grows linearly."
@@ -86,8 +87,11 @@ def built(one: Row) -> str:
 
 
 def stepped(one: Row) -> str:
-    """Seconds, and of them the batch's; memory."""
-    return f"{one['step_s']:.3g} s <small>batch: {1000 * one['batch_s']:.3g} ms</small>{memory(one)}"
+    """Seconds, and of them the batch's and the loss's; memory."""
+    return (
+        f"{one['step_s']:.3g} s <small>batch: {1000 * one['batch_s']:.3g} ms</small>"
+        f"<small>loss: {1000 * one['loss_s']:.3g} ms</small>{memory(one)}"
+    )
 
 
 def memory(one: Row) -> str:

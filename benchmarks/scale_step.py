@@ -8,21 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.scale_data import read_queries
 from benchmarks.scale_tasks import BATCH, QUERIES
 from distillir.conversation import Conversation
+from distillir.objectives.contract import Objective
 from distillir.quickstart.chats import quickstart_turns
 from distillir.recipes import preset
 from distillir.recipes.assemble import build_objective, build_penalties, build_rule, build_sampler
 from distillir.recipes.method import Method
 from distillir.sampling import RankedPool
 from distillir.students import SparseStudent, resolve
+from distillir.students.batch import SparseBatch, score_documents
 from distillir.training import SparseData, Tick, TrainSettings, train
 from distillir.vectors import SparseVectors
 
 MODEL = "splade-tiny"
 UNTIMED = 2  # the first steps of a run warm up
+LOSSES = 3  # batches a round whose loss is timed by itself
 
 
 def method_of(strategy: str) -> Method:
@@ -37,12 +41,14 @@ def steps_on(folders: Sequence[Path], strategy: str, steps: int, rounds: int) ->
 
     `loop_s` is a step of the loop, which makes the next batch beside it; `batch_s` is that batch alone: drawing,
     gathering the candidates' vectors, the teacher's scores. `step_s`, their sum, is a step that waits for its batch.
+    `loss_s` is the part of it from the student's vectors to the loss and back.
     """
     student = SparseStudent.from_pretrained(resolve(MODEL))
     untrained = {name: value.clone() for name, value in student.state_dict().items()}
     runs = [made(folder, strategy, steps, student) for folder in folders]
     loop: list[list[float]] = [[] for _ in runs]
-    batch: list[list[float]] = [[] for _ in runs]
+    batches: list[list[float]] = [[] for _ in runs]
+    losses: list[list[float]] = [[] for _ in runs]
     active: list[float] = []
     for turn in range(rounds):
         for i, (data, method) in enumerate(runs):
@@ -60,13 +66,25 @@ def steps_on(folders: Sequence[Path], strategy: str, steps: int, rounds: int) ->
             for number in range(steps):
                 rows = range(number * BATCH, (number + 1) * BATCH)
                 started = time.perf_counter()
-                data.collate(rows, rounds + turn)  # an epoch that no training has drawn
-                batch[i].append(time.perf_counter() - started)
+                batch = data.collate(rows, rounds + turn)  # an epoch that no training has drawn
+                batches[i].append(time.perf_counter() - started)
+                if number < LOSSES:
+                    losses[i].append(seconds_of_loss(student, batch, objective))
     told = []
-    for one, two in zip(loop, batch, strict=True):
-        loop_s, batch_s = float(np.median(one)), float(np.median(two))
-        told.append({"loop_s": loop_s, "batch_s": batch_s, "step_s": loop_s + batch_s})
+    for spent in zip(loop, batches, losses, strict=True):
+        loop_s, batch_s, loss_s = (float(np.median(one)) for one in spent)
+        told.append({"loop_s": loop_s, "batch_s": batch_s, "step_s": loop_s + batch_s, "loss_s": loss_s})
     return {"collections": told, "active": float(np.mean(active))}
+
+
+def seconds_of_loss(student: SparseStudent, batch: SparseBatch, objective: Objective) -> float:
+    """From the student's vectors of a batch to the loss and back."""
+    with torch.no_grad():
+        vectors = student.represent(batch.ids, batch.mask)
+    vectors.requires_grad_()
+    started = time.perf_counter()
+    torch.autograd.backward(objective(score_documents(vectors, batch), batch.targets))
+    return time.perf_counter() - started
 
 
 def made(folder: Path, strategy: str, steps: int, student: SparseStudent) -> tuple[SparseData, Method]:

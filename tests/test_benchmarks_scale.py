@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from benchmarks import scale, scale_alone, scale_data
+from benchmarks import scale, scale_alone, scale_data, scale_step
 from benchmarks.scale_growth import crossings, passes, slope
 from benchmarks.scale_report import write_report
 from benchmarks.scale_tasks import IN_PLACE, perform
@@ -91,7 +91,9 @@ def test_flops_are_those_of_the_kept_queries(collection, tmp_path):
     assert told["active"] == pytest.approx(vectors.nnz / 800)
 
 
-def test_every_figure_is_there(tmp_path):
+def test_every_figure_is_there(tmp_path, monkeypatch):
+    for module in (scale, scale_step):
+        monkeypatch.setattr(module, "BATCH", 2)
     counted = Counter()
     result = scale.measured(TINY, tmp_path, here(counted))
     json.dumps(result)
@@ -107,10 +109,13 @@ def test_every_figure_is_there(tmp_path):
     assert set(rows["400"]["step"]) == {"sampled"}
     assert result["rss_mb_largest"] == rows["400"]["step"]["sampled"]["rss_mb"]
     assert set(result["slopes"]["step seconds"]) == {"sampled", "collection"}
+    for one in (one for row in rows.values() for one in row["step"].values()):
+        assert one["step_s"] == pytest.approx(one["loop_s"] + one["batch_s"], rel=1e-3)
+        assert 0 < one["loss_s"] < one["step_s"]
     assert rows["400"]["collection"]["disk_mb"] > rows["200"]["collection"]["disk_mb"]
     assert [left.name for left in tmp_path.iterdir()] == ["report.html"]  # collections are removed
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 9
     assert not re.search(r"\bnan\b", page)
     assert f"{result['step_time_largest_over_smallest']:g} times as long" in page
 
@@ -154,7 +159,7 @@ def test_a_report_shows_what_was_left_out(tmp_path):
         "collection": {"seconds": 1.0, "disk_mb": 1.0, "active": 100.0, "flops": 2.0},
         "build": {"exact": {"seconds": 1.0, "disk_mb": 1.0}, "seismic": {"skipped": "the package <x> is missing"}},
         "search": {"exact": one},
-        "step": {"sampled": {"step_s": 1.0, "batch_s": 0.1}},
+        "step": {"sampled": {"step_s": 1.0, "batch_s": 0.1, "loss_s": 0.1}},
         "rank": {"seconds_per_context": 0.1},
         "locate": {"table_mb": 1.0},
     }
