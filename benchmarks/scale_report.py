@@ -41,6 +41,7 @@ def write_report(path: Path, result: Mapping[str, Any]) -> Path:
     ]
     body.append(f'<div class="plots">{"".join(figures)}</div>')
     body += ["<h2>Searching</h2>", by_size(rows, "search", searched, slopes["query p50"])]
+    body.append(f"<ul>{''.join(f'<li>{text(crossing(one))}</li>' for one in result['crossings'])}</ul>")
     body += ["<h2>Building</h2>", by_size(rows, "build", built, slopes["index seconds"])]
     body += ["<h2>Training</h2>", by_size(rows, "step", stepped, slopes["step seconds"]), other(rows)]
     told = [(name, value) for name, value in result.items() if name != "rows"]
@@ -59,6 +60,12 @@ def summary(result: Mapping[str, Any]) -> str:
         f"process holds {result['rss_mb_largest']} MB instead of {result['rss_mb_smallest']}, file-backed pages apart. "
         f"Each measurement is a process of its own on {result['threads']} threads; collections are synthetic."
     )
+
+
+def crossing(one: Row) -> str:
+    """Which of two engines is faster, and up to where."""
+    until = f"up to {one['until']:,.0f}" if one["until"] else f"at every size up to {one['measured_to']:,}"
+    return f"{one['lower']} is faster than {one['than']} {until} documents (median query)."
 
 
 def by_size(rows: Row, part: str, cell: Callable[[Row], str], slopes: Row) -> str:

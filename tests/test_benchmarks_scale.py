@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from benchmarks import scale, scale_alone, scale_data, scale_step
 from benchmarks.scale_growth import crossings, passes, slope
-from benchmarks.scale_report import write_report
+from benchmarks.scale_report import crossing, write_report
 from benchmarks.scale_tasks import IN_PLACE, perform
 
 from distillir.errors import ConfigError
@@ -123,6 +123,7 @@ def test_every_figure_is_there(tmp_path, monkeypatch):
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 9
     assert not re.search(r"\bnan\b", page)
+    assert page.count("is faster than") == len(result["crossings"])
     assert f"{result['step_time_largest_over_smallest']:g} times as long" in page
 
 
@@ -225,6 +226,8 @@ def test_where_lines_cross():
     assert at_a_point["until"] == pytest.approx(100)
     (never,) = crossings({"shifted": shifted, "linear": linear})
     assert never == {"lower": "linear", "than": "shifted", "until": None, "measured_to": 1000}
+    assert crossing(never) == "linear is faster than shifted at every size up to 1,000 documents (median query)."
+    assert crossing(found) == "linear is faster than root up to 400 documents (median query)."
     assert not crossings({"linear": linear, "alone": [(10, 1.0)]})
 
 
