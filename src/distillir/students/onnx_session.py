@@ -31,6 +31,8 @@ def open_session(graph: Path, cure: str, threads: int = 1) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
+    # Threads that wait for work by turning starve whoever shares the processor.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # onnxruntime's fused skip + normalisation is slower on a processor than the two by themselves.
     apart = ["SkipLayerNormFusion"]
     try:
