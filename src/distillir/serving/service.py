@@ -22,6 +22,7 @@ from distillir.serving.rewriter import Rewriter
 from distillir.serving.settings import ServeSettings
 from distillir.serving.shadow import ShadowLog, ShadowSettings
 from distillir.serving.shadowing import Shadowing
+from distillir.training.memory import give_back
 
 Done = TypeVar("Done")
 WAITING = 16  # searches at once where an engine elsewhere does the work
@@ -99,6 +100,8 @@ class Service:
             before.retire()
             self.metrics.reloads.inc()
             self._count()
+            # Models come and go in blocks that would stay with the process, some megabytes more with every swap.
+            await asyncio.to_thread(give_back)
             return {"before": told, "served": fresh.served}
 
     # Shared by shadow, comparison and fallback

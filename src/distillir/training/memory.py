@@ -7,6 +7,7 @@ they are free, and the system clears each page that it hands out: a quarter of t
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,4 +31,12 @@ def freed_memory_kept() -> Iterator[None]:
     finally:
         for option, value in DEFAULTS.items():
             libc.mallopt(option, value)
+        give_back()
+
+
+def give_back() -> None:
+    """Collect what nobody refers to, and hand what is free back to the system."""
+    gc.collect()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
