@@ -197,6 +197,7 @@ def test_an_engine_that_is_away(name, tmp_path):
     assert not (tmp_path / "i").exists(), "nothing half-written"
 
 
+@pytest.mark.slow
 def test_milvus_that_goes_and_comes_back(tmp_path):
     pytest.importorskip("milvus_lite")
     pytest.importorskip("pymilvus")

@@ -284,6 +284,7 @@ def test_a_kept_folder_inside_the_documents_is_not_read(docs):
         assert (retriever.report.encoded, retriever.report.passages) == (0, 5)
 
 
+@pytest.mark.slow
 def test_kills_cost_nothing_that_was_encoded(tmp_path):
     docs = tmp_path / "docs"
     docs.mkdir()
