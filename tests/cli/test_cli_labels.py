@@ -83,11 +83,13 @@ def test_export_import_and_merge(store, tmp_path):
     out = call("export", store, tmp_path / "bundle", "--title", "Mine")
     assert "3 labels of 3 contexts" in out
     assert "no licence stated" in out
+    assert "give --prompt FILE" in out
     assert (tmp_path / "bundle" / "README.md").read_text().count("# Mine") == 1
     done = json.loads(
         call("export", store, tmp_path / "b2", "--licence", "mit", "--no-raw", "--kind", "rewrite", "--json")
     )
     assert (done["labels"], done["contexts"]) == (2, 2)
+    assert done["untold"] == ["p1"]
     report = json.loads(call("import", tmp_path / "new.db", tmp_path / "bundle", "--json"))
     assert report["sources"][0]["new"] == 3
     assert "0 new, 3 already there" in call("import", tmp_path / "new.db", tmp_path / "bundle")

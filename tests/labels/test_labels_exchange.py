@@ -62,6 +62,15 @@ def fill(store):
     store.put(ask(6), Label("conversation", {"messages": [{"role": "user", "content": "Hi"}], "passage": "d1"}))
 
 
+def test_prompts_go_along_with_the_labels_that_they_made(store, tmp_path):
+    store.put(ask(1, prompt_version="mine"), say())
+    store.put(ask(2, prompt_version="lost"), say())
+    done = export_bundle(store, tmp_path / "bundle", prompts={"mine": "user: {question} ☃\n", "unused": "user: no\n"})
+    assert done.untold == ("lost",)
+    (told,) = (tmp_path / "bundle" / "prompts").iterdir()
+    assert (told.name, told.read_text(encoding="utf-8")) == ("mine.yaml", "user: {question} ☃\n")
+
+
 def test_a_bundle_comes_back_whole_and_nothing_is_asked_again(store, other, tmp_path):
     fill(store)
     store.missing([ask(2, "another context")])

@@ -4,7 +4,7 @@ import pytest
 
 from distillir.errors import ConfigError
 from distillir.teachers import Message
-from distillir.teachers.prompts import Prompt, builtin_prompts, load_prompt
+from distillir.teachers.prompts import Prompt, builtin_prompts, load_prompt, prompt_texts
 from distillir.teachers.prompts.prompt import fill
 
 FIELDS = {
@@ -29,6 +29,16 @@ def write(tmp_path, text, name="p.yaml"):
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_texts_are_found_by_the_version_that_labels_carry(tmp_path):
+    own = write(tmp_path, 'user: "Of {question}?"  # mine\n')
+    told = prompt_texts([own])
+    assert len(told) == len(FIELDS) + 1
+    assert told[load_prompt(own, ("question",)).version] == 'user: "Of {question}?"  # mine\n'
+    for name, fields in FIELDS.items():
+        again = write(tmp_path, told[load_prompt(name, *fields).version], f"{name}.yaml")
+        assert load_prompt(again, *fields).version == load_prompt(name, *fields).version
 
 
 def test_a_chat_with_shots_is_laid_out_by_one_template(tmp_path):

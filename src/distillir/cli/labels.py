@@ -125,21 +125,28 @@ def export(
     title: Annotated[str, typer.Option(help="Title of the card.")] = "Labels",
     raw: Annotated[bool, typer.Option(help="Raw replies too.")] = True,
     allow_secrets: Annotated[bool, typer.Option("--allow-secrets", help="Export what looks like a key.")] = False,
+    prompt: Annotated[list[Path] | None, typer.Option(help="A prompt file of your own that was used.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write labels as Parquet with a data set card."""
+    """Write labels as Parquet with their prompts and a data set card."""
     with interruptible("an earlier bundle there is as it was, or whole"):
         from distillir.labels import export_bundle
+        from distillir.teachers.prompts import prompt_texts
 
         with _opened(store) as opened:
             done = export_bundle(
                 opened, folder, teacher=teacher, kind=_kind(kind), licence=licence, title=title, raw=raw,
-                allow_secrets=allow_secrets,
+                allow_secrets=allow_secrets, prompts=prompt_texts(prompt or []),
             )  # fmt: skip
         if as_json:
-            _print({"folder": str(done.folder), "labels": done.labels, "contexts": done.contexts})
+            _print(
+                {"folder": str(done.folder), "labels": done.labels, "contexts": done.contexts}
+                | {"untold": list(done.untold)}
+            )
             return
         typer.echo(f"{done.labels:,} labels of {done.contexts:,} contexts in {done.folder}")
+        if done.untold:
+            typer.echo(f"no text of the prompts {', '.join(done.untold)}: give --prompt FILE")
         if not licence:
             typer.echo("no licence stated: give --licence before you publish")
 

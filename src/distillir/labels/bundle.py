@@ -1,4 +1,4 @@
-"""Labels to publish or to carry elsewhere: a folder with `labels.parquet` and its card, `README.md`.
+"""Labels to publish or to carry elsewhere: a folder with `labels.parquet`, its card, `README.md`, and the prompts.
 
 Keys travel with the labels, so whoever imports a bundle asks nobody for them again. Inputs do not: only their hashes.
 """
@@ -6,7 +6,7 @@ Keys travel with the labels, so whoever imports a bundle asks nobody for them ag
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FILE = "labels.parquet"
 CARD = "README.md"
+PROMPTS = "prompts"  # VERSION.yaml each
 FORMAT = {b"distillir": b"labels", b"distillir_version": b"1"}
 TEXT_COLUMNS = ("key", "teacher", "model", "prompt_version", "parameters", "input_hash", "kind", "value", "raw")
 LATER_TEXT_COLUMNS = ("status", "reason", "scale", "model_id", "created")
@@ -33,11 +34,16 @@ WHOLE_COLUMNS = ("sample_index", "tokens_in", "tokens_out", "attempts")
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written where."""
+    """What was written where.
+
+    Attributes:
+        untold: versions of prompts whose text was not given.
+    """
 
     folder: Path
     labels: int
     contexts: int
+    untold: tuple[str, ...] = ()
 
 
 def export_bundle(
@@ -50,6 +56,7 @@ def export_bundle(
     title: str = "Labels",
     raw: bool = True,
     allow_secrets: bool = False,
+    prompts: Mapping[str, str] | None = None,
 ) -> Exported:
     """Write a bundle; files of an earlier one are replaced, each whole.
 
@@ -63,6 +70,7 @@ def export_bundle(
         title: of the card.
         raw: whether replies go along as they came.
         allow_secrets: export even what looks like a key or password.
+        prompts: version → text; those that the labels were made with go along.
 
     Raises:
         LabelError: no such label, or something that looks like a key or password.
@@ -77,7 +85,7 @@ def export_bundle(
     for rank, (context, key) in enumerate(store.uses(teacher, kind)):
         ranks.setdefault(key, []).append(rank)
         names.setdefault(key, []).append(context)
-    labels = 0
+    labels, versions = 0, set[str]()
     with replacing(folder / FILE) as temporary, pq.ParquetWriter(temporary, _schema(), compression="zstd") as writer:
         for chunk in chunks(store.rows(teacher, kind)):
             records = []
@@ -89,6 +97,7 @@ def export_bundle(
                 if not allow_secrets:
                     refuse_secrets(row, record)
                 card.add(row)
+                versions.add(row.prompt_version)
                 records.append(record)
             writer.write_table(pa.Table.from_pylist(records, _schema()))
             labels += len(records)
@@ -96,7 +105,13 @@ def export_bundle(
             raise LabelError(f"{store.path}: no label to export", "see `distillir labels list`")
     with replacing_lines(folder / CARD) as out:
         out.write(card.text().encode("utf-8"))
-    return Exported(folder, labels, len({name for names_of in names.values() for name in names_of}))
+    known = prompts or {}
+    for version in versions & known.keys():
+        (folder / PROMPTS).mkdir(exist_ok=True)
+        with replacing_lines(folder / PROMPTS / f"{version}.yaml") as out:
+            out.write(known[version].encode("utf-8"))
+    contexts = len({name for names_of in names.values() for name in names_of})
+    return Exported(folder, labels, contexts, tuple(sorted(versions - known.keys() - {""})))
 
 
 class Bundle:

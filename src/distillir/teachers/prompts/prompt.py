@@ -105,19 +105,7 @@ def load_prompt(name: str | Path, fields: Sequence[str], scored: Sequence[str] =
     Raises:
         ConfigError: no such prompt, YAML that cannot be read, an unknown key, a field that is missing or unknown.
     """
-    import yaml
-
-    where = str(name)
-    source = Path(name) if Path(name).suffix in (".yaml", ".yml") else _packaged(where)
-    try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{where}: {error.strerror or error}", "give the path of a prompt file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{where} is no readable YAML: {' '.join(str(error).split())[:200]}", "mend it") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{where} holds no prompt", f"give a mapping with {', '.join(KEYS)}")
-    prompt = _checked(where, content)
+    where, prompt = str(name), read_prompt(name)[0]
     template = f"{prompt.user} {prompt.text}".strip()
     if fields or template:
         _check_fields(where, "user or text", template, fields)
@@ -127,6 +115,37 @@ def load_prompt(name: str | Path, fields: Sequence[str], scored: Sequence[str] =
         if set(shot) != {*fields, REPLY}:
             raise ConfigError(f"{where}, shot {i} has {', '.join(shot)}", f"give {', '.join([*fields, REPLY])}")
     return prompt
+
+
+def prompt_texts(own: Sequence[str | Path] = ()) -> dict[str, str]:
+    """Version → YAML of every packaged prompt, and of files of one's own.
+
+    Raises:
+        ConfigError: a file that holds no prompt.
+    """
+    return {prompt.version: text for prompt, text in map(read_prompt, [*builtin_prompts(), *own])}
+
+
+def read_prompt(name: str | Path) -> tuple[Prompt, str]:
+    """A prompt as `load_prompt` takes it, whatever its fields, and its YAML.
+
+    Raises:
+        ConfigError: no such prompt, YAML that cannot be read, an unknown key.
+    """
+    import yaml
+
+    where = str(name)
+    source = Path(name) if Path(name).suffix in (".yaml", ".yml") else _packaged(where)
+    try:
+        text = str(source.read_text(encoding="utf-8"))
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"{where}: {error.strerror or error}", "give the path of a prompt file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where} is no readable YAML: {' '.join(str(error).split())[:200]}", "mend it") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where} holds no prompt", f"give a mapping with {', '.join(KEYS)}")
+    return _checked(where, content), text
 
 
 def _packaged(name: str) -> Any:
