@@ -500,6 +500,7 @@ EXPORTS = {
         "Prompt",
         "builtin_prompts",
         "load_prompt",
+        "prompt_texts",
     ],
     "distillir.training": [
         "DenseData",
