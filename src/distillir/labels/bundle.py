@@ -70,7 +70,7 @@ def export_bundle(
         title: of the card.
         raw: whether replies go along as they came.
         allow_secrets: export even what looks like a key or password.
-        prompts: version → text; those that the labels were made with go along.
+        prompts: version → text; those that the labels were made with go along, unread: see that no secret is in them.
 
     Raises:
         LabelError: no such label, or something that looks like a key or password.

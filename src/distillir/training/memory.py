@@ -1,7 +1,7 @@
 """Memory that a step frees is kept for the next one, instead of being handed back to the system and asked for again.
 
 A step on a processor allocates its activations anew. By default glibc gives blocks above some megabytes back as soon as
-they are free, and the system clears each page that it hands out: a quarter of the time of a step.
+they are free, and the system clears each page that it hands out again.
 """
 
 from __future__ import annotations
