@@ -13,6 +13,7 @@ def folder(animals, tmp_path):
     return animals(tmp_path / "data")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["disco", "kld_contrastive"])
 def test_the_small_recipes_run(folder, name, call):
     (folder / "r.yaml").write_bytes((RECIPES / "small" / f"{name}.yaml").read_bytes())

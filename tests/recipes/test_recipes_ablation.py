@@ -194,6 +194,7 @@ def test_seeds_and_folds_out_of_range(recipe, more, named):
         run_ablation(recipe, Factors(factors=TEMPERATURE), quiet=True, **more)
 
 
+@pytest.mark.slow
 def test_a_killed_ablation_goes_on(animals, tmp_path, capsys):
     folder = animals(tmp_path / "data")
     options = {"out": "run", "corpus": "corpus.jsonl", "train": "train.jsonl", "dev": "dev.jsonl", "engine": "exact"}

@@ -90,6 +90,7 @@ def moved(student: SparseStudent) -> SparseStudent:
     return student
 
 
+@pytest.mark.slow
 def test_a_trained_gate_opens_in_sentence_transformers_in_a_fresh_process(splade_tiny, tmp_path):
     settings = SparseSettings(gate=True, gate_offset=1.0, turn_embeddings=True)
     student = moved(SparseStudent.from_pretrained(splade_tiny, settings))

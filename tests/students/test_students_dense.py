@@ -202,6 +202,7 @@ def test_prefixes_are_put_before_question_and_document(make):
     np.testing.assert_array_equal(student.encode_documents(["river"]), plain.encode_documents(["the river"]))
 
 
+@pytest.mark.slow
 def test_saved_students_open_in_sentence_transformers_in_a_fresh_process(make, tmp_path):
     plain = small(make, query_prefix="what is ")
     knowing = moved(small(make, gate=True, turn_embeddings=True))

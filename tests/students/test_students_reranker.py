@@ -102,6 +102,7 @@ def test_scores_are_those_of_transformers_on_the_joined_texts(paired, kind):
     assert len(np.unique(own)) == 9
 
 
+@pytest.mark.slow
 def test_a_saved_student_gives_equal_scores_in_a_fresh_process_without_this_package(paired, tmp_path):
     student = RerankerStudent.from_pretrained(paired("bert"), SMALL)
     given = pairs_of(12)
