@@ -127,8 +127,8 @@ def measured(data: Path, size: Size, full: bool, *, folder: Path = FOLDER, judge
         dev = ResponseTestBed.of(splits["dev"], data_level.responses, data_level.golds, "dev")
         figures, systems, kept = rows(levels, bed, dev, size)
         groups = {c.id: c.group for c in bed.contexts}
-        compared = compare(systems, bed.qrels(), None, groups, "pairs", measures=MEASURES)
-        print(f"\ntest, seed {size.seeds[0]}\n{compared.text()}")
+        compared = {base: compare(systems, bed.qrels(), None, groups, base, measures=MEASURES) for base in ROWS[:2]}
+        print(f"\ntest, seed {size.seeds[0]}\n{compared['pairs'].text()}")
         if size.judged:
             main = {name: kept[name] for name in ("untrained", *ROWS)}
             verdicts = judged(main, bed, size.judged, LocalModel(judge), store)
@@ -140,7 +140,10 @@ def measured(data: Path, size: Size, full: bool, *, folder: Path = FOLDER, judge
         "split": "test",
         "seeds": list(size.seeds),
         "rows": figures,
-        "compared_with_pairs": {name: _cells(compared, name) for name in compared.systems if name != "pairs"},
+        **{
+            f"compared_with_{base}": {name: _cells(told, name) for name in told.systems if name != base}
+            for base, told in compared.items()
+        },
         **latency,
         "label_seconds": round(seconds, 1),
         "train_contexts": len(scored.contexts),
@@ -330,6 +333,7 @@ def _told(labelled: ResponseLabelled) -> dict[str, dict[str, float]]:
 
 
 def _cells(compared: Comparison, name: str) -> dict[str, Any]:
-    """MRR of a system, its difference to the baseline, and how likely that is by chance."""
+    """MRR of a system, its difference to the baseline with its interval, and how likely that is by chance."""
     cell = compared.cells[name]["mrr"]
-    return {"mrr": round(cell.mean, 4), "delta": cell.delta, "p_holm": cell.p_holm}
+    told = {"mrr": cell.mean, "delta": cell.delta, "low": cell.delta_low, "high": cell.delta_high, "p": cell.p_holm}
+    return {key: None if value is None else round(value, 4) for key, value in told.items()}

@@ -1,7 +1,6 @@
 """Shares of a corpus, made anywhere and put together once: in this process, and on Ray with a worker that is killed."""
 
 import json
-import os
 import random
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from distillir.errors import ConfigError, MissingDependencyError, VectorsError
 from distillir.students import resolve
 from distillir.students.dense import DenseSettings, DenseStudent
 from distillir.vectors import SparseVectors
+from raylets import on_ray, two_raylets
 
 
 @pytest.fixture(scope="module")
@@ -122,30 +122,12 @@ def test_settings_that_cannot_be(monkeypatch, corpus, encoder, tmp_path):
 
 
 @pytest.fixture
-def two_machines(monkeypatch):
-    """Two raylets on this machine, one processor each."""
-    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'distillir[ray]'")
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    paths = [str(Path(ray_run.__file__).parent), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # of the workers
-    size = 80 * 2**20
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": size, "include_dashboard": False}
-    )
-    try:
-        cluster.add_node(num_cpus=1, object_store_memory=size)
-        ray.init(address=cluster.address, log_to_driver=False)
+def two_machines():
+    with two_raylets(Path(ray_run.__file__).parent) as ray:
         yield ray
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@on_ray
 def test_a_killed_worker_changes_nothing(two_machines, tmp_path):
     corpus = Corpus.build(encode_run.texts(90), tmp_path / "corpus.arrow")
     student = encode_run.encoder()
@@ -165,8 +147,7 @@ def test_a_killed_worker_changes_nothing(two_machines, tmp_path):
     assert 24 <= len(called) <= 26  # its shares, at most two, were made again and no other
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@on_ray
 def test_what_an_encoder_refuses_ends_the_run_and_so_does_a_share_that_kills_every_worker(two_machines, tmp_path):
     corpus = Corpus.build(encode_run.texts(12), tmp_path / "corpus.arrow")
     student = encode_run.encoder()

@@ -1,6 +1,5 @@
 """Labelling by several workers under one budget and rate; nothing that was paid for is lost."""
 
-import os
 import time
 from collections import Counter
 from functools import partial
@@ -18,6 +17,7 @@ from distillir.teachers.hub import Hub
 from distillir.teachers.on_ray import OnRaySettings, teach_on_ray
 from distillir.teachers.prices import Prices
 from distillir.teachers.rewrite import Rewrite
+from raylets import on_ray, two_raylets
 
 PRICES = Prices(call=1.0)
 CONTEXTS = [context(f"c{i}", "what does the otter eat", "Fish.", f"and its young number {i}") for i in range(30)]
@@ -66,47 +66,16 @@ def test_settings_that_cannot_be():
 
 
 @pytest.fixture(scope="module")
-def two_machines(tmp_path_factory):
-    """Two raylets on this machine, one processor each."""
-    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'distillir[ray]'")
-    from ray.cluster_utils import Cluster
-
-    size = 80 * 2**20
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        paths = [str(Path(ray_table.__file__).parent), os.environ.get("PYTHONPATH", "")]
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        head = {"num_cpus": 1, "object_store_memory": size, "include_dashboard": False}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            cluster.add_node(num_cpus=1, object_store_memory=size)
-            ray.init(address=cluster.address, log_to_driver=False)
-            yield ray
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
-
-
-ON_RAY = [
-    pytest.mark.slow,
-    *(
-        pytest.mark.filterwarnings(f"ignore::{kind}")
-        for kind in ("ResourceWarning", "DeprecationWarning", "FutureWarning")
-    ),
-]
-
-
-def marked(test):
-    for mark in ON_RAY:
-        test = mark(test)
-    return test
+def two_machines():
+    with two_raylets(Path(ray_table.__file__).parent) as ray:
+        yield ray
 
 
 def asked_in(folder: Path) -> list[list[str]]:
     return [line.split("\t") for line in (folder / "asked.log").read_text().splitlines()]
 
 
-@marked
+@on_ray
 def test_a_killed_worker_loses_nothing_that_was_paid_for(two_machines, tmp_path):
     model = partial(ray_table.Noting, tmp_path, fatal="number 11")
     settings = RunSettings(prices=PRICES, lease=3.0)
@@ -135,7 +104,7 @@ def test_a_killed_worker_loses_nothing_that_was_paid_for(two_machines, tmp_path)
     assert len(asked_in(tmp_path)) == len(rows)
 
 
-@marked
+@on_ray
 def test_budget_and_rate_are_those_of_all_workers(two_machines, tmp_path):
     settings = RunSettings(prices=PRICES, budget=12.0)
     outcome = teach_on_ray(
@@ -149,7 +118,7 @@ def test_budget_and_rate_are_those_of_all_workers(two_machines, tmp_path):
     assert moments[-1] - moments[0] >= 0.8  # twelve questions at ten a second, of two workers
 
 
-@marked
+@on_ray
 def test_a_wrong_key_ends_all(two_machines, tmp_path):
     with pytest.raises(ModelError, match=r"401 wrong key → set the key"):
         teach_on_ray(
