@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.mtrag_data import BUILD, say
 from distillir.data import Context, ResponseRules, ResponseSet, load_chitchat
 from distillir.errors import ConfigError
-from distillir.evaluation import Comparison, SystemResult, compare, measure_latency
+from distillir.evaluation import Comparison, SystemResult, compare, distinct, mean_length, measure_latency
 from distillir.labels import LabelStore
 from distillir.recipes.marks import context_facts, told_by
 from distillir.recipes.response_fit import ResponseLabelled, fit_response, join_labelled, score_labelled
@@ -195,17 +195,15 @@ def rows(
     size: Size,
 ) -> tuple[dict[str, dict[str, Any]], list[SystemResult], dict[str, ResponseStudent]]:
     """Figures by row, means over seeds; runs and students of the first seed."""
-    golds = ResponseSet([bed.responses[i] for i in range(bed.count)])
-    alone = replace(bed, responses=golds)
     start = untrained()
-    found, figures = measure(start, bed, alone)
+    found, figures = measure(start, bed)
     rows, systems, kept = {"untrained": figures}, [SystemResult("untrained", found)], {"untrained": start}
     for name, (labelled, how) in levels.items():
         several = []
         for seed in size.seeds if name in ROWS else size.seeds[:1]:
             say(f"{name}, seed {seed}")
             student = trained(labelled, how, seed, size, dev)
-            found, figures = measure(student, bed, alone)
+            found, figures = measure(student, bed)
             several.append(figures)
             if seed == size.seeds[0]:
                 kept[name] = student
@@ -253,20 +251,18 @@ def untrained() -> ResponseStudent:
     return ResponseStudent.from_pretrained(resolve(MODEL), settings)
 
 
-def measure(
-    student: ResponseStudent, bed: ResponseTestBed, alone: ResponseTestBed
-) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+def measure(student: ResponseStudent, bed: ResponseTestBed) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """The run over the golds, and the figures of a row."""
     found, figures = bed.measure(student)
-    _, golds = alone.measure(student)
     ranks = []
     for context, own in zip(bed.contexts, bed.golds, strict=True):
         names = list(found[context.id])
         places = [names.index(bed.responses[p].id) + 1 for p in own if bed.responses[p].id in found[context.id]]
         ranks.append(1 / min(places) if places else 0.0)
     row = {"hits1": figures["hits@1/100"], "hits10": figures["hits@10/100"], "mrr": fmean(ranks)}
-    for name, one in (("gold", golds), ("all", figures)):
-        row |= {f"dist{n}_{name}": one[f"Dist-{n}"] for n in (2, 3)} | {f"words_{name}": one["words"]}
+    said = [bed.responses.text(bed.responses.position(next(iter(found[c.id])))) for c in bed.contexts]
+    row |= {f"dist{n}_gold": distinct(said, n) for n in (2, 3)} | {"words_gold": mean_length(said)}
+    row |= {f"dist{n}_all": figures[f"Dist-{n}"] for n in (2, 3)} | {"words_all": figures["words"]}
     return found, {name: round(value, 4) for name, value in row.items()}
 
 
