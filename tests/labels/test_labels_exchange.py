@@ -69,6 +69,21 @@ def test_prompts_go_along_with_the_labels_that_they_made(store, tmp_path):
     assert done.untold == ("lost",)
     (told,) = (tmp_path / "bundle" / "prompts").iterdir()
     assert (told.name, told.read_text(encoding="utf-8")) == ("mine.yaml", "user: {question} ☃\n")
+    export_bundle(store, tmp_path / "bundle", prompts={"lost": "user: found"})
+    assert [path.name for path in (tmp_path / "bundle" / "prompts").iterdir()] == ["lost.yaml"]
+
+
+def test_a_prompt_with_a_key_in_it_is_not_published(store, tmp_path):
+    store.put(ask(1, prompt_version="mine"), say())
+    export_bundle(store, tmp_path / "b")
+    before = (tmp_path / "b" / "labels.parquet").read_bytes()
+    store.put(ask(2, prompt_version="mine"), say())
+    leaking = {"mine": "system: use sk-" + "a1" * 12, "unused": "sk-" + "b2" * 12}
+    with pytest.raises(LabelError, match="prompt mine holds what looks like a key") as error:
+        export_bundle(store, tmp_path / "b", prompts=leaking)
+    assert "a1a1" not in str(error.value)
+    assert (tmp_path / "b" / "labels.parquet").read_bytes() == before
+    assert export_bundle(store, tmp_path / "b", prompts=leaking, allow_secrets=True).labels == 2
 
 
 def test_a_bundle_comes_back_whole_and_nothing_is_asked_again(store, other, tmp_path):

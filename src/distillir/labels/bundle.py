@@ -16,7 +16,7 @@ from distillir.errors import DataError, LabelError
 from distillir.labels.card import Card
 from distillir.labels.kinds import Kind
 from distillir.labels.portable import from_record, to_record
-from distillir.labels.private import refuse_secrets
+from distillir.labels.private import refuse_secret_prompts, refuse_secrets
 from distillir.labels.reader import LabelReader, chunks
 from distillir.labels.records import StoredLabel, canonical_json
 
@@ -70,10 +70,10 @@ def export_bundle(
         title: of the card.
         raw: whether replies go along as they came.
         allow_secrets: export even what looks like a key or password.
-        prompts: version → text; those that the labels were made with go along, unread: see that no secret is in them.
+        prompts: version → text; those that the labels were made with go along.
 
     Raises:
-        LabelError: no such label, or something that looks like a key or password.
+        LabelError: no such label, or something that looks like a key or password in a label or a prompt.
         DataError: the disk refuses.
     """
     import pyarrow as pa
@@ -103,15 +103,25 @@ def export_bundle(
             labels += len(records)
         if not labels:
             raise LabelError(f"{store.path}: no label to export", "see `distillir labels list`")
+        told = {version: text for version, text in (prompts or {}).items() if version in versions}
+        if not allow_secrets:
+            refuse_secret_prompts(told)
     with replacing_lines(folder / CARD) as out:
         out.write(card.text().encode("utf-8"))
-    known = prompts or {}
-    for version in versions & known.keys():
-        (folder / PROMPTS).mkdir(exist_ok=True)
-        with replacing_lines(folder / PROMPTS / f"{version}.yaml") as out:
-            out.write(known[version].encode("utf-8"))
+    _write_prompts(folder / PROMPTS, told)
     contexts = len({name for names_of in names.values() for name in names_of})
-    return Exported(folder, labels, contexts, tuple(sorted(versions - known.keys() - {""})))
+    return Exported(folder, labels, contexts, tuple(sorted(versions - told.keys() - {""})))
+
+
+def _write_prompts(folder: Path, told: Mapping[str, str]) -> None:
+    """Those and no others: an earlier bundle's would seem to belong to these labels."""
+    for stale in folder.glob("*.yaml"):
+        if stale.stem not in told:
+            stale.unlink()
+    for version, text in told.items():
+        folder.mkdir(exist_ok=True)
+        with replacing_lines(folder / f"{version}.yaml") as out:
+            out.write(text.encode("utf-8"))
 
 
 class Bundle:

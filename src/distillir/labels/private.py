@@ -43,6 +43,20 @@ def refuse_secrets(row: StoredLabel, record: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_secret_prompts(prompts: Mapping[str, str]) -> None:
+    """Refuse a prompt that holds what looks like a secret.
+
+    Raises:
+        LabelError: naming the prompt's version, not the secret.
+    """
+    for version, text in prompts.items():
+        if looks_secret(text):
+            raise LabelError(
+                f"the prompt {version} holds what looks like a key or password",
+                "take it out of the prompt's file, or allow it (allow_secrets=True, --allow-secrets)",
+            )
+
+
 def _secret_name(value: Any) -> str:
     if isinstance(value, Mapping):
         for name, inner in value.items():
