@@ -13,6 +13,7 @@ SOURCE = Path(distillir.__file__).parent
 
 FLOORS = {
     "errors": 0,
+    "closing": 0,
     "conversation": 1,
     "rendering": 1,
     "vectors": 1,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from distillir.closing import Closing
 from distillir.errors import SearchIndexError
 from distillir.index.protocol import ScoredId, check_k, index_errors
 from distillir.vectors.dense import DenseVectors, checked_queries, nearest_in
@@ -22,7 +21,7 @@ RESIDENT = 1 << 30  # bytes of float32 rows up to which they are kept in memory 
 _BLOCK = 1 << 14
 
 
-class DenseIndex:
+class DenseIndex(Closing):
     """Documents of a vectors folder; use `DenseIndex.open`, or hand it an open store.
 
     Under the similarity "cosine" queries are scaled to unit length, so that scores are cosines whatever the encoder
@@ -127,14 +126,6 @@ class DenseIndex:
     def close(self) -> None:
         """Let the memory go; closing twice is harmless."""
         self._closed, self._rows = True, None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _blocks(self, chosen: NDArray[np.int64] | None) -> Iterator[tuple[int, NDArray[np.float32]]]:
         if chosen is not None:

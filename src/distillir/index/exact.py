@@ -16,11 +16,11 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from distillir.closing import Closing
 from distillir.errors import SearchIndexError, VectorsError
 from distillir.index.filters import dump_payload
 from distillir.index.options import NoOptions, Options
@@ -43,7 +43,7 @@ from distillir.vectors.files import FolderLock, disk_errors, read_json, write_js
 _INTACT = "the documents acknowledged so far are intact"
 
 
-class ExactIndex:
+class ExactIndex(Closing):
     """The index in a folder; use `create_index` and `open_index`, or `ExactIndex.over` a store of vectors.
 
     Args:
@@ -155,14 +155,6 @@ class ExactIndex:
         self._closed = True
         self._snapshot = Snapshot(0, (), ())
         self._release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _follow(self) -> Snapshot:
         """The current snapshot, after a look at whether another process has changed it."""

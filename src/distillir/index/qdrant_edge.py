@@ -14,11 +14,11 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import qdrant_edge as qe
 
+from distillir.closing import Closing
 from distillir.errors import SearchIndexError
 from distillir.index.edge import condition_of, engine_errors
 from distillir.index.filters import dump_payload, payload_tokens
@@ -42,7 +42,7 @@ _BATCH = 512  # points an operation: one operation is one record of the engine's
 _GROUP = 256  # queries a batch request
 
 
-class QdrantEdgeIndex:
+class QdrantEdgeIndex(Closing):
     """The index in a folder; use `create_index` and `open_index`.
 
     Args:
@@ -171,14 +171,6 @@ class QdrantEdgeIndex:
                 with engine_errors("cannot close the index"):
                     self._shard.close()
                 self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self) -> Any:
         if self._lock.released:

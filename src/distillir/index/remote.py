@@ -14,9 +14,9 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from distillir.closing import Closing
 from distillir.errors import SearchIndexError
 from distillir.index.filters import dump_payload, payload_tokens, where_tokens
 from distillir.index.options import Options, RemoteOptions, dump_options
@@ -42,7 +42,7 @@ _IDS = 1000  # ids a request
 logger = logging.getLogger(__name__)
 
 
-class RemoteIndex:
+class RemoteIndex(Closing):
     """The index that a folder points to; use `create_index` and `open_index`. Any number of processes may write.
 
     Args:
@@ -213,14 +213,6 @@ class RemoteIndex:
         if not self._closed:
             self._closed = True
             self._server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _find(self, queries: list[SparseQuery], limit: int, tokens: dict[str, list[str]]) -> list[list[ScoredId]]:
         return self._ask(lambda collection: self._server.search(collection, queries, limit, tokens))

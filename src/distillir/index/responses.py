@@ -13,13 +13,13 @@ import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import qdrant_edge as qe
 from numpy.typing import ArrayLike, NDArray
 
+from distillir.closing import Closing
 from distillir.errors import SearchIndexError, VectorsError
 from distillir.index.edge import condition_of, engine_errors
 from distillir.index.filters import dump_payload, payload_tokens
@@ -44,7 +44,7 @@ class FoundResponse(NamedTuple):
     payload: dict[str, Any]
 
 
-class ResponseIndex:
+class ResponseIndex(Closing):
     """The index in a folder that `ResponseIndex.create` made.
 
     Args:
@@ -197,14 +197,6 @@ class ResponseIndex:
                     self._shard.close()
             finally:
                 self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _checked(self, vectors: ArrayLike) -> NDArray[np.float32]:
         try:

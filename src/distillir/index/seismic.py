@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import seismic
 
+from distillir.closing import Closing
 from distillir.errors import SearchIndexError
 from distillir.index.exact import ExactIndex
 from distillir.index.options import Options, SeismicOptions
@@ -33,7 +33,7 @@ STATE = "seismic.json"
 _SPARE = 2  # candidates for each document asked for: Seismic keeps weights in 16 bits, which swaps near neighbours
 
 
-class SeismicIndex:
+class SeismicIndex(Closing):
     """The index in a folder; use `create_index` and `open_index`.
 
     Args:
@@ -130,14 +130,6 @@ class SeismicIndex:
         """Let memory and files go; closing twice is harmless."""
         self._seismic = None
         self._documents.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _approximate(self, query: SparseQuery, k: int) -> list[ScoredId]:
         if not len(query.indices):

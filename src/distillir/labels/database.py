@@ -8,15 +8,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from distillir.closing import Closing
 from distillir.errors import LabelError
 from distillir.labels.place import refuse_network_place
 from distillir.labels.schema import prepare
 
 
-class Database:
+class Database(Closing):
     """One connection in write-ahead mode, shared by the threads of one process."""
 
     def __init__(self, path: str | Path) -> None:
@@ -40,14 +39,6 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -13,9 +13,9 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from distillir.closing import Closing
 from distillir.errors import DataError, LabelError
 from distillir.labels.portable import from_record, to_record
 from distillir.labels.records import Label, LabelRequest, StoredLabel, canonical_json
@@ -25,7 +25,7 @@ SUFFIX = ".labels.jsonl"
 HEADER = b'{"format": "distillir label shard", "version": 1}\n'
 
 
-class ShardWriter:
+class ShardWriter(Closing):
     """Opens a new shard in `folder`; usable as a context manager by one thread.
 
     The folder may be on a network: nobody else writes to the file. A worker that starts again opens another shard and
@@ -66,14 +66,6 @@ class ShardWriter:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _append(self, content: bytes) -> None:
         if self._file is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distillir.closing import Closing
 from distillir.conversation import Conversation
 from distillir.errors import ConfigError, ConversationError, SearchIndexError
 from distillir.index.dense import DenseIndex
@@ -39,7 +39,7 @@ class DenseQueryEncoder(Protocol):
         ...
 
 
-class DenseRetriever:
+class DenseRetriever(Closing):
     """Conversational search over an existing dense index, without a language model in its way.
 
     Usage::
@@ -122,14 +122,6 @@ class DenseRetriever:
     def close(self) -> None:
         """Let the index go; closing twice is harmless."""
         self.index.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _hit(self, doc_id: str, score: float) -> Hit:
         if self.corpus is None:

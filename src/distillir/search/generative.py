@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distillir.closing import Closing
 from distillir.conversation import Conversation
 from distillir.errors import ConfigError, SearchIndexError
 from distillir.index.coverage import REPEAT
@@ -26,7 +26,7 @@ BEAMS = 15
 WIDEST = 1000  # occurrences above which a key says nothing
 
 
-class GenerativeRetriever:
+class GenerativeRetriever(Closing):
     """Conversational search by a generative student; its index is text, tokenised.
 
     Usage::
@@ -149,14 +149,6 @@ class GenerativeRetriever:
 
     def close(self) -> None:
         """Nothing is held open; here so that all retrievers are used alike."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _hits(self, scored: Scored, k: int) -> list[Hit]:
         hits = []

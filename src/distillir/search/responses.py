@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distillir.closing import Closing
 from distillir.conversation import Conversation
 from distillir.data import Response
 from distillir.errors import ConfigError, ConversationError, SearchIndexError
@@ -31,7 +31,7 @@ class ResponseEncoder(Protocol):
     def encode_responses(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
-class ResponseRetriever:
+class ResponseRetriever(Closing):
     """A chat that answers from a fixed set, without a language model.
 
     Usage::
@@ -143,11 +143,3 @@ class ResponseRetriever:
     def close(self) -> None:
         """Let the index go; closing twice is harmless."""
         self.index.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distillir.closing import Closing
 from distillir.conversation import Conversation
 from distillir.data import Document
 from distillir.errors import ConfigError, ConversationError, SearchIndexError
@@ -72,7 +72,7 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Retriever:
+class Retriever(Closing):
     """Conversational search without a language model in its way.
 
     Usage::
@@ -213,14 +213,6 @@ class Retriever:
     def close(self) -> None:
         """Let the index go; closing twice is harmless."""
         self.index.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _bag_of_tokens(self, conversation: Conversation) -> SparseQuery:
         tokens = np.unique(np.asarray(self.encoder.tokens(conversation.question), np.int32))

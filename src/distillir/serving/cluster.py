@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
+from distillir.closing import Closing
 from distillir.engines import TwoPhase, dimension_names, engine_named, feature_name, prune_terms
 from distillir.engines.phases import check_form
 from distillir.engines.request import FIELD, check_field
@@ -63,7 +64,7 @@ class Cluster:
         check_field(self.field)
 
 
-class ClusterIndex:
+class ClusterIndex(Closing):
     """Searches an index elsewhere; see `Index`, of which adding and deleting are refused.
 
     Args:
@@ -156,12 +157,6 @@ class ClusterIndex:
     def close(self) -> None:
         """Let its connections go."""
         self._client.close()
-
-    def __enter__(self) -> ClusterIndex:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _sources(self, ids: Sequence[str], fields: str) -> list[Json]:
         if not ids:
