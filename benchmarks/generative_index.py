@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.generative_student import Bench
 from benchmarks.mtrag_data import say
+from benchmarks.scale_alone import POLL, resident
 from distillir.data import Context
 from distillir.index.suffix import SuffixIndex
 from distillir.students import GenerativeStudent
@@ -25,18 +26,16 @@ VOCABULARY = 40_000
 TEXT = 100  # tokens of a synthetic text
 LENGTHS = range(11)
 BUILD_ALONE = """
-import json, resource, sys, time
-import numpy as np
+import json, sys, time
 from benchmarks.generative_index import texts
 from distillir.index.suffix import SuffixIndex
-tokens = int(sys.argv[1])
-rows = texts(tokens)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rows = texts(int(sys.argv[1]))
+print("made", flush=True)
+time.sleep(0.5)  # whoever follows the memory looks at what the texts take
 started = time.perf_counter()
 index = SuffixIndex.build(iter(rows), sys.argv[2])
 seconds = time.perf_counter() - started
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"seconds": seconds, "memory": (peak - before) * 1024, "disk": index.nbytes}))
+print(json.dumps({"seconds": seconds, "disk": index.nbytes}))
 """
 
 
@@ -71,17 +70,31 @@ def costs(sizes: Sequence[int]) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         for tokens in sizes:
             say(f"suffix array of {tokens:,} tokens")
-            words = [sys.executable, "-c", BUILD_ALONE, str(tokens), f"{folder}/index"]
-            done = subprocess.run(words, check=True, capture_output=True, text=True)
-            told = json.loads(done.stdout.splitlines()[-1])
+            told = built_alone(tokens, f"{folder}/index")
             million = tokens / 1e6
             made["build"][f"{million:g}M"] = {
                 "seconds_per_million": round(told["seconds"] / million, 3),
-                "memory_bytes_per_token": round(told["memory"] / tokens, 1),
+                "memory_bytes_per_token": round(1024**2 * told["memory_mb"] / tokens, 1),
                 "disk_bytes_per_token": round(told["disk"] / tokens, 1),
             }
         made |= latencies(SuffixIndex.open(Path(folder) / "index"))
     return made
+
+
+def built_alone(tokens: int, folder: str) -> dict[str, float]:
+    """Seconds, bytes on disk, and megabytes beyond the texts (RssAnon; 0 where the system does not tell) of a build."""
+    words = [sys.executable, "-c", BUILD_ALONE, str(tokens), folder]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        before = most = resident(child.pid).get("RssAnon", 0.0)
+        while child.poll() is None:
+            most = max(most, resident(child.pid).get("RssAnon", 0.0))
+            time.sleep(POLL)
+        if child.returncode:
+            raise subprocess.CalledProcessError(child.returncode, words)
+        told: dict[str, float] = json.loads(child.stdout.read())
+    return told | {"memory_mb": most - before}
 
 
 def latencies(index: SuffixIndex, samples: int = 60) -> dict[str, Any]:
