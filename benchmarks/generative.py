@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.generative_data import Collection, Size, load, size_of, teachers
+from benchmarks.generative_data import Collection, Size, load, scaled, size_of, teachers
 from benchmarks.generative_index import costs, search_costs, valid_share
 from benchmarks.generative_student import Bench, held, rows, start_of
 from benchmarks.mtrag_data import say
@@ -88,6 +88,7 @@ def table(bench: Bench) -> tuple[dict[str, Any], dict[str, Any], dict[str, Gener
         lists.setdefault("own", []).append(held(own, contexts, bench))
         for teacher, said in labels.items():
             lists.setdefault(teacher, []).append(round(recall(said, contexts), 4))
+        labels["scaled"] = scaled(labels["dense"], own.run(collection.corpus))
         students.setdefault("stage_one", learnt)
         for name, row in rows(size).items():
             made = bench.rank(name, row, learnt, contexts, own, labels, seed)

@@ -176,6 +176,17 @@ def teachers(corpus: Corpus, contexts: Sequence[Context], lists: Run) -> dict[st
     return {"dense": dense, "fused": fused}
 
 
+def scaled(teacher: Run, lists: Run) -> Run:
+    """A teacher's scores, linearly on the range that the student's own scores of a list have."""
+    made = {}
+    for name, said in teacher.items():
+        own = [lists[name][document] for document in said]
+        low, high = min(said.values()), max(said.values())
+        step = (max(own) - min(own)) / (high - low) if high > low else 0.0
+        made[name] = {document: min(own) + step * (score - low) for document, score in said.items()}
+    return made
+
+
 def _fused(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
     """Sum of reciprocal ranks within the documents of the first; the lexical list lacks what shares no word."""
     mine = sorted(one, key=lambda name: -one[name])

@@ -59,8 +59,14 @@ def rows(size: Size) -> dict[str, Row]:
         "dgr": Row({"rank_gap": {**GAP, "by": "scores"}}),
         "dgr_fused": Row({"rank_gap": {**GAP, "by": "scores"}}, teacher="fused"),
     }
-    reads_scores = ("ranknet", "lambda_rank", "listnet")  # by scores, where an order is their default
-    return chosen | {name: Row({name: {"by": "scores"} if name in reads_scores else {}}) for name in size.objectives}
+    # Of these an order is the default.
+    others = {name: Row({name: {"by": "scores"}}) for name in ("ranknet", "lambda_rank", "listnet")}
+    # These compare the scores themselves, so a cosine must first have the student's scale.
+    others |= {
+        "kld": Row({"kld": {"tau": "entropy", "effective_documents": 2.0}}, teacher="scaled"),
+        "margin_mse": Row({"margin_mse": {}}, teacher="scaled"),
+    }
+    return chosen | {name: others[name] for name in size.objectives}
 
 
 def start_of(size: Size) -> GenerativeStudent:

@@ -39,7 +39,7 @@ def test_every_row_is_there_and_everything_written_exists(data, tiny_writer, tmp
         SHORT,
         train=None,
         test=None,
-        objectives=("ranknet", "margin_mse"),
+        objectives=("ranknet", "kld", "margin_mse"),
         learn_steps=60,
         rank_steps=2,
         lists=14,
@@ -53,7 +53,7 @@ def test_every_row_is_there_and_everything_written_exists(data, tiny_writer, tmp
     result = generative.measured(data, size)
     json.dumps(result)
     rows = result["rows"]["xquad"]
-    assert {"bm25", "untrained", "stage_one", "hard", "dgr", "dgr_fused", "ranknet", "margin_mse"} == set(rows)
+    assert {"bm25", "untrained", "stage_one", "hard", "dgr", "dgr_fused", "ranknet", "kld", "margin_mse"} == set(rows)
     assert all(set(row) == MEASURES for row in rows.values())
     assert rows["stage_one"]["r10"] > 0
     assert result["valid"] == 1.0
@@ -79,3 +79,9 @@ def test_synthetic_text_has_phrases_that_return():
 def test_it_needs_data():
     with pytest.raises(ConfigError, match="data sets"):
         generative.run(None, False)
+
+
+def test_a_teachers_scores_get_the_range_of_the_list_and_keep_their_order():
+    lists = {"a": {"x": 10.0, "y": 40.0, "z": 20.0}, "b": {"x": 3.0}}
+    said = {"a": {"x": 0.9, "y": 0.5, "z": 0.7}, "b": {"x": 0.2}}
+    assert generative_data.scaled(said, lists) == {"a": pytest.approx({"x": 40, "y": 10, "z": 25}), "b": {"x": 3.0}}
