@@ -9,6 +9,7 @@ generic responses. Test is only reported. Labels and trainings that are done are
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ from distillir.data import Context, ResponseRules, ResponseSet, load_chitchat
 from distillir.errors import ConfigError
 from distillir.evaluation import Comparison, SystemResult, compare, distinct, mean_length, measure_latency
 from distillir.labels import LabelStore
-from distillir.recipes.marks import context_facts, told_by
+from distillir.recipes.marks import context_facts, told_by, write_text
 from distillir.recipes.response_fit import ResponseLabelled, fit_response, join_labelled, score_labelled
 from distillir.recipes.response_measure import ResponseTestBed, best
 from distillir.recipes.response_recipe import ResponseMethod
@@ -38,6 +39,7 @@ from distillir.teachers import (
     LikelihoodSettings,
     LikelihoodTeacher,
     LocalModel,
+    LocalSettings,
     Respond,
     RespondSettings,
     made_labels,
@@ -131,7 +133,8 @@ def measured(data: Path, size: Size, full: bool, *, folder: Path = FOLDER, judge
         print(f"\ntest, seed {size.seeds[0]}\n{compared['pairs'].text()}")
         if size.judged:
             main = {name: kept[name] for name in ("untrained", *ROWS)}
-            verdicts = judged(main, bed, size.judged, LocalModel(judge), store)
+            form = "bfloat16" if size.bf16 else "float32"
+            verdicts = judged(main, bed, size.judged, LocalModel(LocalSettings(judge, dtype=form)), store)
             for name, verdict in verdicts.items():
                 figures.setdefault(name, {})["judge"] = verdict
     latency = latencies(kept["data_model"], data_level.responses, bed.contexts[: size.latency], teacher)
@@ -252,7 +255,12 @@ def untrained() -> ResponseStudent:
 
 
 def measure(student: ResponseStudent, bed: ResponseTestBed) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """The run over the golds, and the figures of a row."""
+    """The run over the golds, and the figures of a row; what was measured before is read again."""
+    facts = told_by(student=student.fingerprint(), contexts=[c.id for c in bed.contexts], responses=bed.texts())
+    path = FOLDER / "measured" / f"{facts[:16]}.json"
+    if path.is_file():
+        run, row = json.loads(path.read_text())
+        return run, row
     found, figures = bed.measure(student)
     ranks = []
     for context, own in zip(bed.contexts, bed.golds, strict=True):
@@ -263,7 +271,9 @@ def measure(student: ResponseStudent, bed: ResponseTestBed) -> tuple[dict[str, d
     said = [bed.responses.text(bed.responses.position(next(iter(found[c.id])))) for c in bed.contexts]
     row |= {f"dist{n}_gold": distinct(said, n) for n in (2, 3)} | {"words_gold": mean_length(said)}
     row |= {f"dist{n}_all": figures[f"Dist-{n}"] for n in (2, 3)} | {"words_all": figures["words"]}
-    return found, {name: round(value, 4) for name, value in row.items()}
+    row = {name: round(value, 4) for name, value in row.items()}
+    write_text(path, json.dumps([found, row]))
+    return found, row
 
 
 def judged(
@@ -284,7 +294,8 @@ def judged(
     for i, context in enumerate(contexts):
         texts = {name: found[i] for name, found in said.items()}
         lists.append(Candidates(context.id, context.conversation.question, texts, context.conversation))
-    teacher = LikelihoodTeacher(lists, LikelihoodSettings(of="mutual", name="judge", exchanges=3, words=40))
+    name = f"judge-{model.settings.dtype}"  # whose scores differ in the third digit
+    teacher = LikelihoodTeacher(lists, LikelihoodSettings(of="mutual", name=name, exchanges=3, words=40))
     say(f"judge: {model.settings.model}")
     teach(teacher, model, store)
     values = [label.value for label in made_labels(teacher, model.name, store).values() if label.value]
