@@ -34,6 +34,7 @@ def passages(root: Path, scratch: Path) -> Iterator[Document]:
 
 
 @on_ray
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(
     "DISTILLIR_DATA" not in os.environ, reason="DISTILLIR_DATA does not name the folder of public data sets"
 )

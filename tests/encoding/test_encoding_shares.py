@@ -128,6 +128,7 @@ def two_machines():
 
 
 @on_ray
+@pytest.mark.timeout(600)  # workers that start again import torch again
 def test_a_killed_worker_changes_nothing(two_machines, tmp_path):
     corpus = Corpus.build(encode_run.texts(90), tmp_path / "corpus.arrow")
     student = encode_run.encoder()
@@ -148,6 +149,7 @@ def test_a_killed_worker_changes_nothing(two_machines, tmp_path):
 
 
 @on_ray
+@pytest.mark.timeout(600)  # workers that start again import torch again
 def test_what_an_encoder_refuses_ends_the_run_and_so_does_a_share_that_kills_every_worker(two_machines, tmp_path):
     corpus = Corpus.build(encode_run.texts(12), tmp_path / "corpus.arrow")
     student = encode_run.encoder()
@@ -158,5 +160,5 @@ def test_what_an_encoder_refuses_ends_the_run_and_so_does_a_share_that_kills_eve
     assert SparseVectors.open(tmp_path / "v", partial=True).ids[0] == corpus.doc_id(0)
     deadly.fatal, deadly.refused = "nothing", corpus.text(9)
     with pytest.raises(VectorsError, match=r"a vector is not finite → load it again"):
-        encode_corpus(deadly, corpus, tmp_path / "v", shard_rows=4, shares=OnRay(workers=1))
-    assert len(SparseVectors.open(tmp_path / "v", partial=True)) == 8
+        encode_corpus(deadly, corpus, tmp_path / "w", shard_rows=4, shares=OnRay(workers=1))
+    assert len(SparseVectors.open(tmp_path / "w", partial=True)) == 8
