@@ -1,6 +1,7 @@
 """Recipe files of the repository run whole on the animals: their own options, but for model, lengths and training.
 
-Those of the other methods run in test_cli_ablate, test_cli_rerank and test_recipes_reproduction.
+Those of DiSCo and its follow-up run in test_cli_ablate and test_recipes_reproduction, the small one of TWOLAR in
+test_cli_rerank.
 """
 
 import json
@@ -11,9 +12,16 @@ import pytest
 import yaml
 
 from distillir.data import read_contexts, read_run, write_run
-from distillir.errors import LabelError
+from distillir.errors import DataError, LabelError
 from distillir.labels import Kind, Label, LabelRequest, LabelStore
-from distillir.recipes import read_generative_recipe, read_response_recipe, run_generative, run_response
+from distillir.recipes import (
+    read_generative_recipe,
+    read_rerank_recipe,
+    read_response_recipe,
+    run_generative,
+    run_rerank,
+    run_response,
+)
 from distillir.recipes.generative_recipe import generative_preset
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -76,3 +84,30 @@ def test_g2r(scale, animals, tmp_path):
     run = run_response(read_response_recipe(path), quiet=True)
     assert run.comparison is not None
     assert (run.out / "student" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_twolar(animals, tiny_writer, tmp_path):
+    folder = animals(tmp_path / "data")
+    out, path = folder / "run-twolar", folder / "twolar.yaml"
+    options = yaml.safe_load((RECIPES / "paper" / "twolar.yaml").read_text(encoding="utf-8"))
+    # The words are of the animals' vocabulary.
+    options |= {"model": str(tiny_writer), "words": ["otter", "tiger"], "crops": 4}
+    options |= {"max_length": 24, "passage_length": 24, "training": {"max_steps": 1}}
+    path.write_text(yaml.safe_dump(options), encoding="utf-8")
+    asked = {"messages": [{"role": "user", "content": "what is known of the otter"}]}
+    put(out / "labels.sqlite", "synthetic/questions", "conversation", {"otter-food": asked})
+    with pytest.raises(DataError, match=r"\.trec"):
+        run_rerank(read_rerank_recipe(path), quiet=True)
+    names = [json.loads(line)["_id"] for line in (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    queries = read_contexts(out / "queries.jsonl")
+    assert len(queries) == 5
+    for number, place in enumerate(one for one in options["retrievers"].values() if one.endswith(".trec")):
+        order = names[number * 7 :] + names[: number * 7]
+        write_run(folder / place, {c.id: {name: -float(i) for i, name in enumerate(order)} for c in queries})
+    with pytest.raises(LabelError, match="label listwise"):
+        run_rerank(read_rerank_recipe(path), quiet=True)
+    found = read_run(out / "candidates.trec")
+    put(out / "labels.sqlite", "listwise", "order", {name: sorted(scores) for name, scores in found.items()})
+    run = run_rerank(read_rerank_recipe(path), quiet=True)
+    assert run.training.steps == 1
