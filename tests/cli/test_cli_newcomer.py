@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+import distillir
 from distillir.index import create_index
 from distillir.vectors import layout
 from distillir.vectors.files import FolderLock
@@ -283,6 +284,7 @@ def test_a_run_that_has_no_service(fails_anywhere, recipe, kind, told):
 
 
 def test_a_service_without_its_extra(fails_anywhere, recipe, monkeypatch):
+    monkeypatch.delattr(distillir, "serving", raising=False)  # so that the package gets its own back at the end
     for name in [name for name in sys.modules if name.startswith("distillir.serving")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)

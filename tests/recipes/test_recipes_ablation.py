@@ -179,6 +179,7 @@ def test_an_ablation_shares_keeps_and_reports(recipe, capsys):
     assert again.to_json() == found.to_json()
 
 
+@pytest.mark.slow
 def test_folds_measure_every_judged_turn_once_a_seed(recipe):
     found, _ = run_ablation(recipe, Factors(factors=TEMPERATURE), seeds=(1,), folds=2, quiet=True)
     assert found.comparison.facts.queries == 12 + 6

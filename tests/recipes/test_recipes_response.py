@@ -95,6 +95,7 @@ def test_it_names_each_labelling_then_trains_indexes_and_answers(folder, capsys)
         assert all(one.text.startswith("I know") for one in found)
 
 
+@pytest.mark.slow
 def test_pairs_alone_need_no_teacher_and_learn(folder):
     training = {"epochs": 10, "batch_size": 6, "lr": 2e-3, "evaluate_every": 100, "keep_best": False}
     recipe = recipe_of(folder, method="pairs", training=training, test=None, towers=2)

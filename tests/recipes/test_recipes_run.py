@@ -284,6 +284,7 @@ def test_two_runs_do_not_share_a_folder(copied):
         lock.release()
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_where_it_stopped(animals, tmp_path, capsys):
     folder = animals(tmp_path)
     training = {"epochs": 200, "max_steps": 7, "batch_size": 4, "checkpoint_every": 1, "evaluate_every": 7}

@@ -9,7 +9,7 @@ from distillir.errors import DataError
 from distillir.recipes import open_retriever
 from distillir.recipes.marks import mark_of, write_text
 from distillir.search import ResponseRetriever
-from distillir.serving import Source, open_service
+from distillir.serving import Source, loading, open_service
 from distillir.serving.generation import Generation
 
 WORDS = ["open", "closed", "sunday", "price"]
@@ -87,7 +87,7 @@ def test_responses_are_given_or_withheld(live, responses):
 def test_a_run_of_responses_alone(tmp_path, responses, monkeypatch):
     run = tmp_path / "chat"
     write_text(mark_of(run, "index"), "made of something")
-    monkeypatch.setattr("distillir.serving.loading.open_response_retriever", lambda out: responses)
+    monkeypatch.setattr(loading, "open_response_retriever", lambda out: responses)
     service = open_service(Source(run))
     assert service.current.searcher is None
     assert service.current.served["model"] == "words"

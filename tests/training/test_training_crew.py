@@ -51,6 +51,7 @@ def test_where_the_first_refuses_the_others_go_quietly(tmp_path):
     assert "Error" not in errors[1]
 
 
+@pytest.mark.slow
 def test_where_the_first_dies_the_others_say_so(tmp_path):
     codes, (_, other), errors = started(tmp_path, "killed")
     assert codes == [7, 3], errors

@@ -32,6 +32,7 @@ def resident_pages() -> int:
 
 
 @pytest.mark.skipif(not GLIBC, reason="allocates as glibc does not")
+@pytest.mark.slow
 def test_pages_are_asked_for_once():
     told = {
         how: int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
