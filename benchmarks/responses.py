@@ -57,7 +57,7 @@ class Size:
     """Contexts of each split and of the judge, responses in the set, generated ones a context, steps, seeds.
 
     Attributes:
-        bf16: train in bfloat16, half the time on processors that can.
+        bf16: train and judge in bfloat16, half the time of a training on processors that can.
     """
 
     train: int
