@@ -91,11 +91,9 @@ FULL = Size(
 )
 
 
-# What `--full` is where there is no accelerator: one seed and a twentieth of the learning.
+# What `--full` is where there is no accelerator: a twentieth of the learning.
 PROCESSOR = replace(
     FULL,
-    seeds=(13,),
-    objectives=("ranknet", "kld", "margin_mse"),
     train=600,
     test=100,
     crops=300,

@@ -149,10 +149,13 @@ class Bench:
         own: OwnLists,
         labels: Mapping[str, Run],
         seed: int,
+        *,
+        again: bool = False,
     ) -> tuple[Run, GenerativeStudent] | None:
         """What a copy of a student finds after a second training, and the copy; None where nothing is to be learnt.
 
-        What was found before is read again; the student is trained again only for `dgr`, whose search is timed.
+        What was found before is read again, and the student is then the one that came in, unless it is to be trained
+        `again`.
         """
         size, stage = self.size, row.stage(self.size.depth)
         settings = TrainSettings(
@@ -167,7 +170,7 @@ class Bench:
         path = (
             FOLDER / "found" / f"{self.told(stage, row, settings, learnt.fingerprint(), len(contexts), size.test)}.json"
         )
-        if path.is_file() and name != "dgr":
+        if path.is_file() and not again:
             return json.loads(path.read_text()), learnt
         student = copy.deepcopy(learnt)
         lists = GenerativeLists(own, labels.get(row.teacher, {}), "scores")
