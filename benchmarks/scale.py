@@ -34,6 +34,7 @@ ENGINES: dict[str, EngineLine] = {
     "seismic": {"name": "seismic", "postings": 500},
 }
 LEVEL_MS = 50  # of a query's p95
+PUBLIC = 50_000  # passages of the public data sets, where they are given
 PER_DOCUMENT, PER_INDEXED = (
     1_300,
     12_000,
@@ -53,7 +54,7 @@ class Size:
         queries: asked of each engine.
         steps: of a training.
         rounds: trainings on the smallest and the largest collection by turns.
-        passages: encoded here and on Ray; 0 = none.
+        passages: of the standard library's documentation, encoded here and on Ray; 0 = none.
     """
 
     documents: tuple[int, ...]
@@ -70,12 +71,11 @@ FULL = Size((10_000, 100_000, 1_000_000, 5_000_000), indexed=1_000_000, seismic=
 
 
 def run(data: Path | None, full: bool) -> dict[str, Any]:
-    """The figures; `data` is not read."""
-    del data
-    return measured(FULL if full else SHORT, BUILD / "scale")
+    """The figures; of `data` only passages for Ray are read."""
+    return measured(FULL if full else SHORT, BUILD / "scale", data=data)
 
 
-def measured(size: Size, folder: Path, perform: Perform = alone) -> dict[str, Any]:
+def measured(size: Size, folder: Path, perform: Perform = alone, data: Path | None = None) -> dict[str, Any]:
     """The result at a size, and its report in `folder`.
 
     Raises:
@@ -95,7 +95,7 @@ def measured(size: Size, folder: Path, perform: Perform = alone) -> dict[str, An
                 shutil.rmtree(here)
         say("smallest and largest by turns")
         turns = steps(perform, [first, last], "sampled", size, size.rounds)["collections"]
-        ray = on_ray(perform, place, size)
+        ray = on_ray(perform, place, size, data)
     finally:
         shutil.rmtree(place)
     result = summary(size, rows, [turn["step_s"] for turn in turns], ray)
@@ -133,12 +133,13 @@ def steps(perform: Perform, folders: list[Path], strategy: str, size: Size, roun
     return perform("step", folders=named, strategy=strategy, steps=size.steps, rounds=rounds)
 
 
-def on_ray(perform: Perform, place: Path, size: Size) -> dict[str, Any]:
+def on_ray(perform: Perform, place: Path, size: Size, data: Path | None) -> dict[str, Any]:
     """What Ray costs, or why that is not known."""
     if not size.passages:
         return {"skipped": "measured with --full only"}
-    say(f"Ray, {size.passages:,} passages")
-    return perform("ray", folder=str(place), passages=size.passages)
+    passages = PUBLIC if data else size.passages
+    say(f"Ray, {passages:,} passages")
+    return perform("ray", folder=str(place), passages=passages, data=data and str(data.resolve()))
 
 
 def summary(size: Size, rows: dict[str, Any], turns: list[float], ray: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What Ray costs: a corpus encoded in this process, and by one worker on Ray, on the same number of threads.
 
-    python -m benchmarks.scale_ray DOCUMENTS FOLDER [--limit 50000] [--model splade-tiny]
+    python -m benchmarks.scale_ray DATA FOLDER [--limit 50000] [--model splade-tiny]
 
-Prints one JSON line: seconds of both, of starting Ray and its worker, and the overhead without and with that start.
+DATA: JSON lines or Parquet of documents, or the folder of the public data sets. Prints one JSON line: seconds of both,
+of starting Ray and its worker, and the overhead without and with that start.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import itertools
 import json
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
-from distillir.data import Corpus, read_documents
+from benchmarks.scale_passages import public
+from distillir.data import Corpus, Document, read_documents
 from distillir.encoding import OnRay, encode_corpus
 from distillir.students import SparseSettings, SparseStudent, resolve
 
@@ -24,14 +27,18 @@ SHARD_ROWS = 1024
 
 
 def overhead(
-    documents: Path, folder: Path, *, limit: int = 50_000, model: str = "splade-tiny", document_length: int = 256
+    documents: Iterable[Document],
+    folder: Path,
+    *,
+    limit: int = 50_000,
+    model: str = "splade-tiny",
+    document_length: int = 256,
 ) -> dict[str, float | int | bool]:
     """Encode a corpus twice and compare.
 
     Args:
-        documents: JSON lines or Parquet.
+        documents: of which the first `limit` are taken.
         folder: to work in; what an earlier call left there is removed.
-        limit: documents.
         model: of the encoder. document_length: in tokens.
 
     Returns:
@@ -42,8 +49,7 @@ def overhead(
     torch.set_num_threads(1)  # the worker has one
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    taken = (document for _, document in itertools.islice(read_documents(documents), limit))
-    corpus = Corpus.build(taken, folder / "corpus.arrow")
+    corpus = Corpus.build(itertools.islice(documents, limit), folder / "corpus.arrow")
     encoder = SparseStudent.from_pretrained(resolve(model), SparseSettings(gate=False, document_length=document_length))
     begun = time.perf_counter()
     here = encode_corpus(encoder, corpus, folder / "here", shard_rows=SHARD_ROWS)
@@ -83,16 +89,18 @@ def overhead(
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("documents", type=Path)
+    parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int, default=50_000)
     parser.add_argument("--model", default="splade-tiny")
     given = parser.parse_args()
-    print(
-        json.dumps(
-            {"bench": "scale_ray", **overhead(given.documents, given.folder, limit=given.limit, model=given.model)}
-        )
-    )
+    if given.data.is_dir():
+        given.folder.mkdir(parents=True, exist_ok=True)
+        documents = public(given.data, given.folder)
+    else:
+        documents = (document for _, document in read_documents(given.data))
+    result = overhead(documents, given.folder / "encoded", limit=given.limit, model=given.model)
+    print(json.dumps({"bench": "scale_ray", **result}))
 
 
 if __name__ == "__main__":

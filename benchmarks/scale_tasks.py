@@ -127,20 +127,16 @@ def step(folders: list[str], strategy: str, steps: int, rounds: int) -> dict[str
     return steps_on([Path(folder) for folder in folders], strategy, steps, rounds)
 
 
-def ray(folder: str, passages: int) -> dict[str, Any]:
-    """What encoding on Ray costs over encoding here, on passages of the standard library's documentation."""
+def ray(folder: str, passages: int, data: str | None) -> dict[str, Any]:
+    """What encoding on Ray costs over encoding here, on passages of the data sets or else of Python's own."""
+    from benchmarks.scale_passages import documented, public
     from benchmarks.scale_ray import overhead
-    from distillir.quickstart.corpus import standard_library
 
     if find_spec("ray") is None:
         raise MissingDependencyError("ray", "ray")
     place = Path(folder)
-    texts = list(standard_library())
-    with (place / "passages.jsonl").open("w", encoding="utf-8") as lines:
-        for i in range(passages):
-            one = texts[i % len(texts)]
-            lines.write(json.dumps({"_id": f"{i}", "title": one["title"], "text": one["text"]}) + "\n")
-    return dict(overhead(place / "passages.jsonl", place / "encoded", limit=passages))
+    texts = documented() if data is None else public(Path(data), place)
+    return dict(overhead(texts, place / "encoded", limit=passages))
 
 
 def disk(folder: Path) -> float:

@@ -1,5 +1,6 @@
 """The benchmark of growth on tiny collections: what it makes, what it measures, and what it concludes from points."""
 
+import itertools
 import json
 import math
 import re
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 from benchmarks import scale, scale_alone, scale_data, scale_step
 from benchmarks.scale_growth import crossings, passes, slope
+from benchmarks.scale_passages import documented
 from benchmarks.scale_report import crossing, write_report
 from benchmarks.scale_tasks import IN_PLACE, perform
 
 from distillir.errors import ConfigError
 from distillir.evaluation import flops_per_query
+from distillir.quickstart.corpus import standard_library
 
 TINY = scale.Size((200, 400), indexed=200, seismic=0, queries=10, steps=3, rounds=1)
 
@@ -155,9 +158,22 @@ def test_an_engine_that_is_not_installed_is_said_to_be_left_out(collection, monk
 
 def test_ray_that_is_not_installed_has_a_reason(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.scale_tasks.find_spec", lambda name: None)
-    told = scale.on_ray(here(), tmp_path, scale.FULL)
+    told = scale.on_ray(here(), tmp_path, scale.FULL, None)
     assert "'ray' is not installed" in told["skipped"]
-    assert "--full" in scale.on_ray(here(), tmp_path, scale.SHORT)["skipped"]
+    assert "--full" in scale.on_ray(here(), tmp_path, scale.SHORT, None)["skipped"]
+
+
+def test_ray_gets_more_passages_where_there_are_data_sets(tmp_path):
+    asked = []
+    scale.on_ray(lambda task, **given: asked.append((task, given)) or {}, tmp_path, scale.FULL, tmp_path / "data")
+    assert asked == [("ray", {"folder": str(tmp_path), "passages": 50_000, "data": str(tmp_path / "data")})]
+
+
+def test_passages_of_the_documentation_go_on_under_new_ids():
+    pages = list(standard_library())
+    taken = list(itertools.islice(documented(), len(pages) + 2))
+    assert [one.text for one in taken] == [page["text"] for page in (*pages, *pages[:2])]
+    assert len({one.id for one in taken}) == len(taken)
 
 
 def test_a_report_shows_what_was_left_out(tmp_path):

@@ -5,32 +5,19 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray_run
+from benchmarks.scale_passages import public
 
-from distillir.data import Corpus, Document, load_mtrag, read_documents
+from distillir.data import Corpus
 from distillir.encoding import OnRay, encode_corpus
 from distillir.students import SparseSettings, resolve
 from distillir.vectors import SparseVectors
 from raylets import on_ray, two_raylets
 
-DOMAINS = ("clapnq", "cloud", "fiqa", "govt")
 WANTED, SHARD = 50_000, 1024
-
-
-def passages(root: Path, scratch: Path) -> Iterator[Document]:
-    """Of MTRAG's four collections with the synthetic part's, and of DSTC11, each text under an id of its own."""
-    mtrag = load_mtrag(root / "mtrag")
-    for domain in DOMAINS:
-        corpus = mtrag.corpus(domain, scratch, synthetic=True)
-        for i in range(len(corpus)):
-            yield Document(f"{domain}/{corpus.doc_id(i)}", corpus.text(i))
-    for _, document in read_documents(root / "dstc11_track5" / "corpus.jsonl.gz"):
-        yield replace(document, id=f"dstc11/{document.id}")
 
 
 @on_ray
@@ -39,7 +26,7 @@ def passages(root: Path, scratch: Path) -> Iterator[Document]:
     "DISTILLIR_DATA" not in os.environ, reason="DISTILLIR_DATA does not name the folder of public data sets"
 )
 def test_fifty_thousand_real_passages_survive_a_killed_worker(tmp_path):
-    rows = itertools.islice(passages(Path(os.environ["DISTILLIR_DATA"]), tmp_path), WANTED)
+    rows = itertools.islice(public(Path(os.environ["DISTILLIR_DATA"]), tmp_path), WANTED)
     corpus = Corpus.build(rows, tmp_path / "corpus.arrow")
     assert len(corpus) == WANTED
     encoder = ray_run.Fragile.from_pretrained(resolve("splade-tiny"), SparseSettings(gate=False, document_length=64))
