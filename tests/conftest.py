@@ -1,5 +1,6 @@
 """A corpus and chats small enough to train on in seconds: animals, and what is known of each."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -17,6 +18,12 @@ FACTS = {
     "home": ("where does the {} live", "The {} lives in the north, in rivers, forests and on the coast."),
     "young": ("how many young has the {}", "The {} has two or three young every year in spring."),
 }
+
+
+def pytest_collection_finish(session):
+    """What imports made stays until the end, so collections of garbage need not walk it: every training ends with one."""
+    gc.collect()
+    gc.freeze()
 
 
 def chat(animal: str, facts: list[str], split: str) -> list[dict]:
