@@ -21,7 +21,7 @@ FACTS = {
 
 
 def pytest_collection_finish(session):
-    """What imports made stays until the end, so collections of garbage need not walk it: every training ends with one."""
+    """What imports made stays: collections of garbage, with which every training ends, need not walk it."""
     gc.collect()
     gc.freeze()
 
