@@ -13,7 +13,7 @@ from distillir.cli.common import Json, interruptible
 
 def import_data(
     name: Annotated[str, typer.Argument(help="mtrag, dstc11, chitchat, canard or qrecc.")],
-    source: Annotated[Path, typer.Argument(help="Folder or file of the official release.")],
+    source: Annotated[Path, typer.Argument(help="Folder or file, in the layout that the data set's loader documents.")],
     out: Annotated[Path, typer.Argument(help="Folder of the new files.")],
     domain: Annotated[str, typer.Option(help="Of mtrag: clapnq, cloud, fiqa or govt.")] = "",
     as_json: Json = False,
