@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from distillir.cli.app import app
-from distillir.data import read_contexts, read_run, write_run
+from distillir.data import Corpus, cropped_sentences, read_contexts, read_run, write_run
 from distillir.errors import ConfigError, DataError, LabelError, SearchIndexError
 from distillir.labels import Label, LabelRequest, LabelStore
 from distillir.recipes import (
@@ -123,7 +123,7 @@ def test_questions_that_a_model_wrote_are_a_view_and_are_learnt_from(folder, tin
         train=None,
         test=None,
     )
-    with pytest.raises(LabelError, match="no questions by 'synthetic'"):
+    with pytest.raises(LabelError, match=r"no questions by 'synthetic'.*--name synthetic --store .*labels\.sqlite"):
         run_generative(recipe, quiet=True)
     with LabelStore(folder / "run" / "labels.sqlite") as store:
         for name in ("otter-food", "tiger-home"):
@@ -206,6 +206,74 @@ def test_own_lists_go_on_where_they_stopped(folder, tiny_writer, monkeypatch, tm
     assert len(asked) == 5 + len(contexts)
 
 
+def test_a_corpus_that_was_replaced_under_a_student_is_not_searched(folder, tiny_writer, tmp_path):
+    """Ids stay, texts change, and what was made of the old ones stands beside them after a stop."""
+    run = run_generative(recipe_of(folder, tiny_writer, method={"learn": SHORT}, test=None), quiet=True)
+    rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
+    (tmp_path / "o.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    index_for(run.out, tmp_path / "o.jsonl", tmp_path / "o")
+    (tmp_path / "o.jsonl").write_text("".join(json.dumps({**row, "text": "", "title": ""}) + "\n" for row in rows))
+    with pytest.raises(SearchIndexError, match="the student writes title, body, and the documents have none"):
+        index_for(run.out, tmp_path / "o.jsonl", tmp_path / "o")
+    with pytest.raises(DataError, match="its passages are others"):
+        open_generative_retriever(tmp_path / "o")
+    (folder / "corpus.jsonl").write_text("".join(json.dumps({**row, "text": "other words"}) + "\n" for row in rows))
+    again = recipe_of(folder, tiny_writer, method={"learn": SHORT, "rank": RANK, "depth": 20}, test=None)
+    with pytest.raises(LabelError, match="label listwise"):
+        run_generative(again, quiet=True)
+    with pytest.raises(DataError, match="run the same recipe or command to its end"):
+        open_any(run.out)
+
+
+def test_a_view_without_texts_is_left_out_of_another_corpus(folder, tiny_writer, tmp_path):
+    run = run_generative(recipe_of(folder, tiny_writer, method={"learn": SHORT}, test=None), quiet=True)
+    rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
+    (tmp_path / "other.jsonl").write_text("".join(json.dumps({**row, "title": ""}) + "\n" for row in rows))
+    index = index_for(run.out, tmp_path / "other.jsonl", tmp_path / "o")
+    assert list(index.views) == ["body"]
+    with open_generative_retriever(tmp_path / "o", beams=3) as retriever:
+        assert retriever.beams == 3
+        assert retriever.retrieve([{"role": "user", "content": "when does the otter sleep"}], k=2)
+    with pytest.raises(ConfigError, match="width"):
+        open_generative_retriever(tmp_path / "o", width=3)
+
+
+def test_turns_alone_are_ranked_where_the_method_says_so(folder, tiny_writer):
+    hard = {**RANK, "objective": {"rank_gap": {"by": "gold", "relative": True}}, "queries": "turns"}
+    method = {"learn": SHORT, "rank": hard, "depth": 20}
+    run_generative(recipe_of(folder, tiny_writer, method=method, crops=10, test=None), quiet=True)
+    asked = {c.id for c in read_contexts(folder / "run" / "queries.jsonl")}
+    assert asked == {c.id for c in read_contexts(folder / "train.jsonl")}
+    recipe = recipe_of(folder, tiny_writer, method=method, train=None, crops=10)
+    assert recipe.learnt_from(recipe.chosen_method().rank, cropped := cropped_sentences_of(folder)) == cropped
+
+
+def cropped_sentences_of(folder):
+    return cropped_sentences(Corpus.build(folder / "corpus.jsonl", folder / "c.arrow"), 5, seed=1)
+
+
+def test_a_gold_that_the_teacher_did_not_score_is_no_gold_of_a_list(folder, tiny_writer):
+    """Passages without a score leave the list; a list that loses its gold so has a negative on top."""
+    hard = {**RANK, "objective": {"rank_gap": {"by": "gold", "relative": True}}}
+    run_generative(recipe_of(folder, tiny_writer, method={"learn": SHORT, "rank": hard, "depth": 20}), quiet=True)
+    golds = {c.id: c.relevant for c in read_contexts(folder / "train.jsonl")}
+    found = read_run(folder / "run" / "candidates.trec")
+    bare = {name: {d: s for d, s in own.items() if d not in golds[name]} for name, own in found.items()}
+    write_run(folder / "bare.trec", bare, tag="teacher")
+    rank = {**RANK, "objective": {"rank_gap": {"by": "scores", "gold_first": True}}}
+    method = {"learn": SHORT, "rank": rank, "kind": "scores", "depth": 20}
+    recipe = recipe_of(folder, tiny_writer, method=method, teacher_run=folder / "bare.trec", test=None)
+    with pytest.raises(DataError, match="none has what the objective reads"):
+        run_generative(recipe, quiet=True)
+
+
+def test_splits_of_another_corpus_are_refused(folder, tiny_writer):
+    rows = [json.loads(line) for line in (folder / "dev.jsonl").read_text().splitlines()]
+    (folder / "dev.jsonl").write_text("".join(json.dumps({**row, "relevant": ["nowhere"]}) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"dev\.jsonl: none of its relevant documents is in the corpus"):
+        run_generative(recipe_of(folder, tiny_writer), quiet=True)
+
+
 @pytest.mark.parametrize("name", ["paper", "small"])
 def test_published_recipes_are_read(name):
     recipe = read_generative_recipe(RECIPES / name / "dgr.yaml")
@@ -229,6 +297,8 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(folder, tiny_writ
     refused("rank_to_score", method={"learn": LEARN, "rank_to_score": "nothing"})
     refused("nothing to learn from", train=None, dev=None, test=None)
     refused("no preset", method="unheard")
+    refused("learn: gold, lists: the first training", method={"learn": {**LEARN, "gold": "one", "lists": 2}})
+    refused("there are none", method={"learn": {**LEARN, "queries": "crops"}})
     assert not (folder / "run").exists()
     assert generative_preset("hard").rank.build_objective().reads_targets == {"gold"}
 

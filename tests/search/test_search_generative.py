@@ -6,7 +6,7 @@ import pytest
 
 from distillir.conversation import Conversation
 from distillir.data import Corpus
-from distillir.data.views import BODY, TITLE, View
+from distillir.data.views import BODY, QUESTION, TITLE, View
 from distillir.errors import ConfigError, ConversationError, SearchIndexError
 from distillir.index.identifiers import IdentifierIndex
 from distillir.rendering import RenderSettings
@@ -143,8 +143,13 @@ def test_what_does_not_fit_is_refused(student, index, corpus, tmp_path):
         GenerativeRetriever(student, foreign, corpus)
     fingerprint = student.reader.fingerprint()
     titles = IdentifierIndex.build(corpus, tmp_path / "titles", (TITLE,), student.reader.text, tokenizer=fingerprint)
-    with pytest.raises(ConfigError, match="the student writes 'body'"):
-        GenerativeRetriever(student, titles, corpus)
+    GenerativeRetriever(student, titles, corpus)  # what an index lacks is not written
+    asked = IdentifierIndex.build(
+        corpus, tmp_path / "asked", (QUESTION,), student.reader.text, tokenizer=fingerprint,
+        questions={"otter-food": ["what does the otter eat"]},
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="the student writes title, body, and the index has question"):
+        GenerativeRetriever(student, asked, corpus)
     with pytest.raises(ConversationError, match="blank"):
         GenerativeRetriever(student, index, corpus).retrieve([{"role": "user", "content": " "}])
     assert BODY.least == 2

@@ -209,6 +209,16 @@ def test_titles_through_transformers_end_where_titles_end(student, index):
     assert {tuple(t for t in row[start:].tolist() if t not in (0, 3)) for row in made} == titles
 
 
+def test_a_row_that_has_ended_leaves_something_to_draw(index):
+    """A sampler draws of every row of a batch, of those that wrote their end too."""
+    dune, river = (tokenizer().convert_tokens_to_ids(word) for word in ("dune", "river"))
+    processor = IdentifierProcessor(index.views["title"], prompt_length=1, end=3, whole=True)
+    made = processor(torch.tensor([[2, dune, 3], [2, dune, river]]), torch.zeros(2, len(tokenizer())))
+    assert made[0].isfinite().nonzero().flatten().tolist() == [3]
+    assert made[1].isfinite().nonzero().flatten().tolist() == [3]  # "dune river" is a whole title
+    assert torch.multinomial(made.softmax(-1), 1).flatten().tolist() == [3, 3]
+
+
 def test_conversations_together_are_conversations_alone(student, index):
     together = student.generate(CHATS, "body", index.views["body"], beams=4)
     for q, chat in enumerate(CHATS):

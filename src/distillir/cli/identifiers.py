@@ -19,7 +19,7 @@ def identifiers(
     as_json: Json = False,
 ) -> None:
     """Make a corpus searchable for a trained generative student; nothing is trained."""
-    with interruptible("nothing was changed"):
+    with interruptible("OUT cannot be searched yet; the same command makes it"):
         from distillir.recipes import index_for
 
         quiet_loading()
@@ -28,8 +28,9 @@ def identifiers(
         seconds = time.perf_counter() - begun
     if as_json:
         told = {"out": str(out), "passages": index.passages, "tokens": index.tokens, "bytes": index.nbytes}
+        told["views"] = list(index.views)
         typer.echo(json.dumps({**told, "seconds": round(seconds, 3)}))
         return
     size = f"{index.tokens:,} tokens, {index.nbytes / 2**20:,.1f} MiB"
-    typer.echo(f"{index.passages:,} passages, {size} in {seconds:.1f} s")
+    typer.echo(f"{index.passages:,} passages, {size} of {', '.join(index.views)} in {seconds:.1f} s")
     typer.echo(f'next      distillir search {out} "a question"')

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distillir.data.corpus import Corpus
+from distillir.data.documents import Document
 from distillir.data.views import View
 from distillir.errors import ConfigError, SearchIndexError, VectorsError
 from distillir.index.suffix import SuffixIndex
@@ -192,16 +193,18 @@ def stamp_of(corpus: Corpus) -> str:
     return digest.hexdigest()
 
 
+def view_texts(document: Document, view: View, questions: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """What a document has for a view: its title, its text, or the questions of it; nothing blank."""
+    own = {"title": [document.title], "body": [document.text]}
+    return [text for text in own.get(view.name, (questions or {}).get(document.id, ())) if text.strip()]
+
+
 def _texts(
     corpus: Corpus, view: View, read: Read, questions: Mapping[str, Sequence[str]], owners: list[int]
 ) -> Iterator[Sequence[int]]:
     """Tokens of a view's texts; notes the passage of each."""
     for i, document in enumerate(corpus):
-        if view.name in ("title", "body"):
-            texts: Sequence[str] = [document.title if view.name == "title" else document.text]
-        else:
-            texts = questions.get(document.id, ())
-        for text in texts:
+        for text in view_texts(document, view, questions):
             if tokens := read(text):
                 owners.append(i)
                 yield tokens[: view.length] if view.whole else tokens

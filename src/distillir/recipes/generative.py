@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +32,7 @@ from distillir.recipes.record import commit, versions
 from distillir.recipes.systems import bm25
 from distillir.recipes.taught import teacher_lists, training_queries
 from distillir.recipes.train_once import train_once
-from distillir.recipes.workshop import at_work
+from distillir.recipes.workshop import at_work, judged_counts
 from distillir.search import GenerativeRetriever
 from distillir.students import GenerativeStudent, resolve
 from distillir.students.device import fastest_device
@@ -72,6 +72,7 @@ def run_generative(recipe: GenerativeRecipe, *, quiet: bool = False) -> Generati
     with at_work(cast(SparseRecipe, recipe), quiet=quiet) as shop:
         stages, method, out = shop.stages, recipe.chosen_method(), recipe.out
         corpus = open_or_build(recipe.corpus, out / "corpus.arrow")
+        counts = {name: judged_counts(recipe.splits()[name], found, corpus) for name, found in shop.contexts.items()}
         with LabelStore(recipe.labels or out / "labels.sqlite") as store:
             contexts = training_queries(
                 shop.contexts.get("train", []),
@@ -85,16 +86,17 @@ def run_generative(recipe: GenerativeRecipe, *, quiet: bool = False) -> Generati
             index = identifiers_of(start, corpus, out, _written(contexts, recipe))
             stages.say(f"identifiers: {index.tokens:,} tokens, {index.nbytes / 2**20:,.0f} MiB")
             judged = {name: [c for c in shop.contexts.get(name, []) if c.relevant] for name in ("dev", "test")}
-            work = _Work(recipe, corpus, index, contexts, judged["dev"], stages)
+            work = _Work(recipe, corpus, index, recipe.learnt_from(method.learn, contexts), judged["dev"], stages)
             learnt, result = work.trained(start, method.learn, "learnt" if method.rank else "student")
             student = learnt
             if method.rank is not None:
-                own = work.own_lists(learnt, method.depth)
-                lists = _labelled(recipe, method, method.rank, own, contexts, corpus, store)
+                ranking = replace(work, contexts=recipe.learnt_from(method.rank, contexts))
+                own = ranking.own_lists(learnt, method.depth)
+                lists = _labelled(recipe, method, method.rank, own, ranking.contexts, corpus, store)
                 again = GenerativeStudent.from_pretrained(out / "learnt" / "student")
-                student, result = work.trained(again, method.rank, "student", lists)
-        write_search(out, "student", beams=recipe.beams, smoothing=recipe.smoothing)
-        record = _record(recipe, student, result, contexts, index)
+                student, result = ranking.trained(again, method.rank, "student", lists)
+        write_search(out, "student", corpus, beams=recipe.beams, smoothing=recipe.smoothing)
+        record = _record(recipe, student, result, contexts, counts, index)
         comparison = report = None
         if judged["test"]:
             stages.say("evaluate")
@@ -266,6 +268,7 @@ def _record(
     student: GenerativeStudent,
     result: TrainResult,
     contexts: Sequence[Context],
+    counts: Mapping[str, Mapping[str, int]],
     index: IdentifierIndex,
 ) -> dict[str, Any]:
     kinds: dict[str, int] = {}
@@ -280,6 +283,7 @@ def _record(
         "data": {
             "corpus": str(recipe.corpus),
             "contexts": kinds,
+            "splits": counts,
             "tokens": index.tokens,
             "index_bytes": index.nbytes,
         },

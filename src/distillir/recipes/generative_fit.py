@@ -96,8 +96,12 @@ def _listed(
         inside = golds[i][np.isin(golds[i], found)]
         told = places_of(lists.said.get(context.id, {}), corpus)
         told = {position: value for position, value in told.items() if position in set(found.tolist())}
+        others = len(found) - len(inside)
+        if stage.taught and (lists.kind == "scores" or lists.rule is not None):
+            inside = inside[np.isin(inside, list(told))]  # what has no score leaves the list, a gold too
+            others = len(told) - len(inside)
         unfit = (stage.reads_gold and not len(inside)) or (stage.taught and not told)
-        if unfit or len(found) - len(inside) < lists.least:
+        if unfit or others < lists.least:
             continue
         rows.append(i)
         kept.append(inside if stage.reads_gold else golds[i])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from distillir.data import Context
 from distillir.data.views import VIEWS, View
 from distillir.errors import ConfigError
 from distillir.recipes.assemble import typed
@@ -21,10 +23,13 @@ from distillir.rendering import RenderSettings
 from distillir.students import GenerativeSettings
 from distillir.training import TrainSettings
 
+OF_LISTS = frozenset({"draw", "gold", "lists", "most_keys"})
+
 
 class GenerativeStage(RerankStage):
-    """One of the two trainings of a generative student."""
+    """One of the two trainings of a generative student; `draw`, `gold`, `lists` and `most_keys` are of the second."""
 
+    strangers: Literal[0] = Field(0, description="none: it learns from passages that it finds itself")
     lists: int = Field(1, ge=1, description="lists a context and epoch, each drawn anew")
     spans: int = Field(1, ge=1, description="spans of a passage to write a context and epoch")
     temperature: float = Field(1.0, gt=0, description="of the draw of spans by their overlap with the query")
@@ -101,6 +106,10 @@ class GenerativeRecipe(Strict):
         """Prompt and views."""
         return GenerativeSettings(RenderSettings(max_length=self.max_length, answers=self.answers), self.chosen_views())
 
+    def learnt_from(self, stage: GenerativeStage, contexts: Sequence[Context]) -> list[Context]:
+        """Those of all contexts that a stage reads."""
+        return [c for c in contexts if stage.reads(c, turns=self.train is not None)]
+
     def train_settings(self, stage: GenerativeStage) -> TrainSettings:
         """Of one stage."""
         return TrainSettings(**typed("training", TrainSettings, {**stage.training, **self.training}))
@@ -123,6 +132,8 @@ class GenerativeRecipe(Strict):
                 f"learn: {', '.join(method.learn.objective)} reads lists, and nothing was written yet",
                 "learn by likelihood, and put that objective under rank",
             )
+        if unread := sorted(OF_LISTS & method.learn.model_fields_set):
+            raise ConfigError(f"learn: {', '.join(unread)}: the first training reads no lists", "put it under rank")
         if method.rank is not None and not method.rank.scores:
             raise ConfigError(
                 f"rank: {', '.join(method.rank.objective)} reads no list", "name an objective of lists, or leave it out"
@@ -132,6 +143,8 @@ class GenerativeRecipe(Strict):
                 continue
             self.train_settings(stage)
             stage.build_draw()
+            if stage.queries == "crops" and not self.crops:
+                raise ConfigError("a stage learns from cropped sentences, and there are none", "give crops")
             if lacking := sorted(stage.build_objective().reads_output - {"scores", "token_loss"}):
                 raise ConfigError(
                     f"objective {', '.join(stage.objective)} reads {', '.join(lacking)}: this student has none",

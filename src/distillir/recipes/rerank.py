@@ -23,7 +23,6 @@ from distillir.data import (
     write_qrels,
     write_run,
 )
-from distillir.data.queries import CROP
 from distillir.errors import ConfigError
 from distillir.evaluation import Comparison, SystemResult, compare, evaluate, write_report
 from distillir.labels import LabelStore
@@ -37,7 +36,7 @@ from distillir.recipes.rerank_recipe import RerankMethod, RerankRecipe, RerankSt
 from distillir.recipes.rerank_strangers import with_strangers
 from distillir.recipes.taught import teacher_lists, training_queries
 from distillir.recipes.train_once import train_once
-from distillir.recipes.workshop import at_work
+from distillir.recipes.workshop import at_work, judged_counts
 from distillir.sampling import RankedPool
 from distillir.search import rerank_run
 from distillir.students import (
@@ -81,6 +80,7 @@ def run_rerank(recipe: RerankRecipe, *, quiet: bool = False) -> RerankRun:
     with at_work(cast(SparseRecipe, recipe), quiet=quiet) as shop:
         stages, method = shop.stages, recipe.chosen_method()
         corpus = open_or_build(recipe.corpus, recipe.out / "corpus.arrow")
+        counts = {name: judged_counts(recipe.splits()[name], found, corpus) for name, found in shop.contexts.items()}
         with LabelStore(recipe.labels or recipe.out / "labels.sqlite") as store:
             queries = training_queries(
                 shop.contexts.get("train", []),
@@ -100,7 +100,7 @@ def run_rerank(recipe: RerankRecipe, *, quiet: bool = False) -> RerankRun:
             said = _said(recipe, method, store)
         labelled = label_lists(queries, pool, corpus, said, kind=method.kind, rule=method.rank_to_score)
         student, result = _trained(recipe, method, labelled, corpus, judged["dev"], pool, stages)
-        record = _record(recipe, student, result, labelled)
+        record = _record(recipe, student, result, labelled, counts)
         write_text(recipe.out / "run.json", json.dumps(record, indent=2, default=str) + "\n")
         comparison = report = None
         if judged["test"]:
@@ -181,7 +181,7 @@ def _trained(
             results.append(
                 fit_stage(
                     start,
-                    _lists_of(stage, labelled, len(corpus), how.seed),
+                    _lists_of(stage, labelled, len(corpus), how.seed, turns=recipe.train is not None),
                     corpus,
                     stage.build_objective(),
                     stage.build_draw(),
@@ -199,10 +199,9 @@ def _trained(
     return train_once(recipe.out, told, stages, reopen=load_reranker, fit=fit)
 
 
-def _lists_of(stage: RerankStage, labelled: RerankLabelled, passages: int, seed: int) -> RerankLabelled:
+def _lists_of(stage: RerankStage, labelled: RerankLabelled, passages: int, seed: int, *, turns: bool) -> RerankLabelled:
     """What a stage learns from."""
-    if stage.queries == "crops":
-        labelled = labelled.where(lambda i: labelled.contexts[i].source == CROP)
+    labelled = labelled.where(lambda i: stage.reads(labelled.contexts[i], turns=turns))
     return with_strangers(labelled, passages, stage.strangers, seed, alone=True) if stage.strangers else labelled
 
 
@@ -229,7 +228,13 @@ def _tested(
     return made
 
 
-def _record(recipe: RerankRecipe, student: Reranker, result: TrainResult, labelled: RerankLabelled) -> dict[str, Any]:
+def _record(
+    recipe: RerankRecipe,
+    student: Reranker,
+    result: TrainResult,
+    labelled: RerankLabelled,
+    counts: Mapping[str, Mapping[str, int]],
+) -> dict[str, Any]:
     kinds: dict[str, int] = {}
     for context in labelled.contexts:
         kinds[context.source] = kinds.get(context.source, 0) + 1
@@ -242,6 +247,7 @@ def _record(recipe: RerankRecipe, student: Reranker, result: TrainResult, labell
         "data": {
             "corpus": str(recipe.corpus),
             "queries": kinds,
+            "splits": counts,
             "labelled": sum(bool(one) for one in labelled.labels),
         },
     }

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from distillir.data import Context
+from distillir.data.queries import CROP, GIVEN, WRITTEN
 from distillir.errors import ConfigError
 from distillir.objectives import OBJECTIVES, WeightedSum
 from distillir.objectives.contract import Objective
@@ -33,7 +35,9 @@ class RerankStage(Strict):
     objective: dict[str, dict[str, Number]] = Field(description="objective → its weight and parameters")
     draw: dict[str, dict[str, Any]] = Field({"all": {}}, description="one draw → its parameters")
     gold: Literal["one", "all", "none"] = Field("none", description="golds listed a context and epoch")
-    queries: Literal["all", "crops"] = Field("all", description="what it learns from: all queries or cropped sentences")
+    queries: Literal["all", "crops", "turns"] = Field(
+        "all", description="what it learns from: all queries, cropped sentences, or turns of train where there are any"
+    )
     strangers: int = Field(
         0, ge=0, description="random passages in place of candidates; for objectives that read golds"
     )
@@ -47,6 +51,12 @@ class RerankStage(Strict):
     def build_draw(self) -> Draw:
         """The one draw it names."""
         return build_draw(Method.model_validate({"draw": self.draw}))
+
+    def reads(self, context: Context, *, turns: bool) -> bool:
+        """Whether it learns from a context; `turns`: whether the recipe has turns of conversations."""
+        if self.queries == "crops":
+            return context.source == CROP
+        return not (self.queries == "turns" and turns) or context.source not in (CROP, GIVEN, WRITTEN)
 
     @property
     def taught(self) -> bool:

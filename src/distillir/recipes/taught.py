@@ -41,7 +41,7 @@ def training_queries(
         if not values:
             raise LabelError(
                 f"the store has no questions by {questions!r}",
-                "make some: `distillir label synthesize DOCUMENTS`",
+                f"make some: `distillir label synthesize DOCUMENTS --name {questions} --store {store.path}`",
             )
         found += written_questions(values)
     ids = [context.id for context in found]

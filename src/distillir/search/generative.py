@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class GenerativeRetriever(Closing):
 
     Raises:
         SearchIndexError: an index of another tokenizer or corpus.
-        ConfigError: the student writes a view that the index lacks, no beam, no smoothing, or `rerank_depth` below 1.
+        ConfigError: the index has no view that the student writes, no beam, no smoothing, or `rerank_depth` below 1.
         ModelError: no reranker there.
     """
 
@@ -126,6 +126,8 @@ class GenerativeRetriever(Closing):
 
         parts = []
         for view in self.student.settings.views:
+            if view.name not in self.index.views:  # a corpus that has no such text
+                continue
             own = self.index.views[view.name]
             found = self.student.generate(conversations, view.name, own, beams=self.beams)
             counts = found.high - found.low
@@ -173,9 +175,9 @@ def check_fit(student: GenerativeStudent, index: IdentifierIndex, corpus: Corpus
         raise SearchIndexError(f"{index.folder} was built with another tokenizer", "build it with the student's")
     if (index.passages, index.stamp) != (len(corpus), stamp_of(corpus)):
         raise SearchIndexError(f"{index.folder} was built for another corpus", "build it for this one")
-    known: Mapping[str, object] = index.views
-    for view in student.settings.views:
-        if view.name not in known or index.views[view.name].view.whole != view.whole:
-            raise ConfigError(
-                f"the student writes {view.name!r}, and the index has {', '.join(known)}", "build it with that view"
-            )
+    both = [view for view in student.settings.views if view.name in index.views]
+    if not both or any(index.views[view.name].view.whole != view.whole for view in both):
+        written = ", ".join(view.name for view in student.settings.views)
+        raise ConfigError(
+            f"the student writes {written}, and the index has {', '.join(index.views)}", "build it with those views"
+        )

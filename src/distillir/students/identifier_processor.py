@@ -56,7 +56,8 @@ class IdentifierProcessor(LogitsProcessor):
         stuck = torch.from_numpy(np.diff(behind.offsets) == 0).to(scores.device)
         if self.whole:
             made[ended, self.end] = scores[ended, self.end]
-            made[stuck & ~ended, self.end] = -torch.inf
+            # Others of the batch may go on, and whoever samples needs something to draw of every row.
+            made[torch.from_numpy((written == self.end).any(1)).to(scores.device), self.end] = 0.0
         else:
             made[stuck, self.end] = 0.0
         return made
