@@ -8,13 +8,15 @@ from typer.testing import CliRunner
 from distillir.cli.app import app
 from distillir.data import read_contexts, read_documents, write_run
 from distillir.errors import ConfigError
-from distillir.recipes import SparseRecipe
-from distillir.recipes import estimate as estimating
+from distillir.recipes import SparseRecipe, estimate_documents, estimate_sample
 from distillir.recipes.estimate import estimate_run
+from distillir.recipes.estimate_scale import Scales, scaled_disk, scaled_seconds
 from distillir.recipes.progress import Mark
 from distillir.training import TrainSettings
 
 COMMON = "corpus: corpus.jsonl\ntrain: train.jsonl\ndev: dev.jsonl\ntest: test.jsonl\nout: run\nmax_length: 32\n"
+
+SCALES = Scales(document=100.0, candidate=3.0, joined=50.0, context=10.0, dev=5.0)
 
 
 def told_of(folder, text: str) -> dict:
@@ -26,14 +28,20 @@ def told_of(folder, text: str) -> dict:
 
 def test_a_sparse_recipe_is_measured_on_a_sample_and_leaves_nothing(animals, tmp_path, monkeypatch):
     folder = animals(tmp_path / "data")
+    monkeypatch.setattr(estimate_documents, "DOCUMENTS", 10)
+    monkeypatch.setattr(estimate_sample, "CONTEXTS", 6)
+    rows = [json.dumps({"_id": f"n{i}", "text": f"Where animal {i} lives."}) for i in range(90)]
+    (folder / "news.jsonl").write_text("\n".join(rows), encoding="utf-8")
     before = sorted(path.name for path in folder.iterdir())
-    monkeypatch.setattr(estimating, "DOCUMENTS", 10)
-    monkeypatch.setattr(estimating, "CONTEXTS", 6)
-    told = told_of(folder, f"{COMMON}engine: exact\nmethod: disco\ntraining: {{batch_size: 5, epochs: 4}}\n")
+    told = told_of(
+        folder,
+        f"{COMMON}candidate_corpus: news.jsonl\nengine: exact\nmethod: disco\ntraining: {{batch_size: 5, epochs: 4}}\n",
+    )
     assert (told["documents"], told["contexts"], told["steps"]) == (40, 12, 12)  # ⌈12 / 5⌉ batches, four times
     assert told["measured"]["contexts"] == 6
     assert 10 <= told["measured"]["documents"] < 40
-    assert {"encode", "label", "train", "evaluate on dev"} <= set(told["seconds"])
+    assert (told["candidates"], told["measured"]["candidates"]) == (90, 10)
+    assert {"encode", "encode candidates", "label", "train", "evaluate on dev"} <= set(told["seconds"])
     assert all(seconds >= 0 for seconds in told["seconds"].values())
     assert told["seconds"]["train"] > 0
     # SPLADE-tiny has 4.4 M weights: the student 17.6 MB, a checkpoint about four times that, three of them.
@@ -71,10 +79,32 @@ def test_seconds_are_scaled_by_what_they_grow_with():
         *(Mark(10.0 + step, "train", step) for step in (1, 2, 3, 4)), Mark(18.0, "train", 5),
         Mark(18.0, "index (exact)"), Mark(18.5, "evaluate"),
     ]  # fmt: skip
-    spent = estimating._seconds(marks, 100.0, 10.0, 5.0, [TrainSettings(epochs=4)], [200])
+    spent = scaled_seconds(marks, SCALES, [TrainSettings(epochs=4)], [200])
     assert spent == pytest.approx(
         {"encode": 200.0, "label": 10.0, "train": 200.0, "evaluate on dev": 3.0 * 5.0 * 4, "index": 50.0}
     )
+
+
+def test_candidates_are_scaled_by_their_own_ratio(tmp_path):
+    marks = [
+        Mark(0.0, "begin encode corpus"), Mark(2.0, "encode corpus"), Mark(2.5, "begin encode candidates"),
+        Mark(4.0, "encode candidates"), Mark(5.5, "encode candidates: 40 of 40"), Mark(5.75, "label"),
+        Mark(6.75, "contexts"),
+    ]  # fmt: skip
+    spent = scaled_seconds(marks, SCALES, [TrainSettings()], [1])
+    assert spent == pytest.approx({"encode": 200.0, "encode candidates": 9.0, "join": 0.25 * 50, "label": 10.0})
+    sizes = {
+        "corpus.arrow": 1, "corpus.vectors": 1, "candidates.arrow": 1, "candidates.vectors": 3, "joined.vectors": 5,
+        "candidates.trec": 2, "student": 7, "checkpoints": 1,
+    }  # fmt: skip
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(bytes(size * 2**20))
+    assert scaled_disk(tmp_path, SCALES) == pytest.approx(
+        {
+            "corpus.arrow": 100, "corpus.vectors": 100, "candidates.arrow": 3, "candidates.vectors": 9,
+            "joined.vectors": 5 * (1 * 100 + 3 * 3) / 4, "candidates.trec": 20, "student": 7, "checkpoints": 3,
+        }
+    )  # fmt: skip
 
 
 def test_what_cannot_be_estimated_is_refused(animals, tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def cropped_sentences(corpus: Corpus, number: int, seed: int = 0, *, least: int 
     """
     rng = np.random.default_rng(seed)
     found: list[Context] = []
-    for i in rng.permutation(len(corpus)).tolist():
+    for i in crop_order(len(corpus), rng):
         if len(found) == number:
             return found
         document = corpus.document(i)
@@ -68,6 +68,12 @@ def cropped_sentences(corpus: Corpus, number: int, seed: int = 0, *, least: int 
     if number and not found:
         raise DataError(corpus.path, f"no document has a sentence of {least} to {most} words", cure="allow others")
     return found
+
+
+def crop_order(documents: int, rng: np.random.Generator) -> list[int]:
+    """Positions of documents in the order in which they are asked for a sentence; `rng` is a fresh one of the seed."""
+    order: list[int] = rng.permutation(documents).tolist()
+    return order
 
 
 def written_questions(values: Mapping[str, Mapping[str, Any]]) -> list[Context]:

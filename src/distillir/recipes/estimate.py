@@ -1,35 +1,29 @@
 """What a run will take, before anything long is done: the recipe itself, on a sample, measured stage by stage.
 
 A sample of the documents is encoded, a sample of the contexts is labelled, and a few steps are trained on them, in a
-folder that is removed at the end. Time and disk of what grows with the corpus or the contexts are scaled to all.
+folder that is removed at the end. Time and disk of what grows with the corpus, the candidate corpus or the contexts are
+scaled to all, each by its own ratio.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
 import resource
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from distillir.data import Context, Document, read_contexts, read_documents, write_contexts
-from distillir.data.reading import ReadingReport, read_folder
-from distillir.errors import ConfigError
-from distillir.recipes.progress import Mark, recorded
+from distillir.errors import ConfigError, LabelError
+from distillir.recipes.estimate_sample import STEPS, Sample, Share, sample_of
+from distillir.recipes.estimate_scale import Scales, scaled_disk, scaled_seconds
+from distillir.recipes.progress import recorded
 from distillir.training import TrainSettings
 from distillir.training.crew import processes
-
-DOCUMENTS, CONTEXTS, DEV, STEPS = 1500, 64, 16, 5
-BY_DOCUMENT = ("corpus.arrow", "corpus.vectors", "index", "responses.index", "identifiers")
-BY_CONTEXT = ("rewrites", "labels.sqlite")
 
 
 @dataclass(frozen=True)
@@ -37,14 +31,16 @@ class RunEstimate:
     """What a run will take.
 
     Attributes:
-        documents, contexts: of the recipe. steps: of all its trainings, at most.
+        documents: of the recipe's corpus. candidates: of its candidate corpus, 0 without one.
+        contexts: that it learns from, queries, crops and questions among them. steps: of all its trainings, at most.
         seconds: stage → seconds.
         memory_mb: of the process, at its peak. accelerator_mb: of the accelerator, 0 without one.
         disk_mb: part of the run folder → size.
-        measured: documents, contexts and steps that this was measured on.
+        measured: documents, candidates, contexts and steps that this was measured on.
     """
 
     documents: int
+    candidates: int
     contexts: int
     steps: int
     seconds: dict[str, float]
@@ -60,9 +56,10 @@ class RunEstimate:
     def text(self) -> str:
         """A line each for time, memory and disk."""
         spent = ", ".join(f"{name} {_time(value)}" for name, value in self.seconds.items())
+        others = f"{self.candidates:,} candidates, " if self.candidates else ""
         kept = ", ".join(f"{name} {value:,.0f}" for name, value in self.disk_mb.items())
         lines = [
-            f"{self.documents:,} documents, {self.contexts:,} contexts, at most {self.steps:,} steps",
+            f"{self.documents:,} documents, {others}{self.contexts:,} contexts, at most {self.steps:,} steps",
             f"time      about {_time(sum(self.seconds.values()))}: {spent}",
             f"memory    about {self.memory_mb:,.0f} MB"
             + (f", {self.accelerator_mb:,.0f} MB of the accelerator" if self.accelerator_mb else ""),
@@ -83,67 +80,46 @@ def estimate_run(recipe: Any, run: Callable[[Any], object]) -> RunEstimate:
         run: runs such a recipe.
 
     Raises:
-        ConfigError: no contexts to train on, or several processes.
+        ConfigError: nothing to learn from, or several processes.
         DistillirError: whatever would stop the run itself, such as missing labels.
     """
     if processes() > 1:
         raise ConfigError("an estimate measures one process", "run it without torchrun or accelerate launch")
-    if recipe.train is None:
-        raise ConfigError("train: the recipe names no train contexts", "name them")
-    source = "responses" if hasattr(recipe, "responses") else "corpus"
-    contexts = read_contexts(recipe.train)
-    dev = [] if recipe.dev is None else read_contexts(recipe.dev)
-    some, few = _spread(contexts, CONTEXTS), _spread([c for c in dev if c.relevant] or dev, DEV)
+    if recipe.train is None and not any(getattr(recipe, name, None) for name in ("queries", "crops", "questions")):
+        raise ConfigError("train: the recipe names no train contexts, nor anything else to learn from", "name them")
     place = recipe.out.parent
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".estimate-", dir=place) as name:
         folder = Path(name)
-        total, taken = _sampled(getattr(recipe, source), [*some, *few], folder / "documents.jsonl", recipe.out)
-        write_contexts(folder / "train.jsonl", some)
-        labels = _copied(recipe.labels or recipe.out / "labels.sqlite", folder / "labels.sqlite")
-        changed = {
-            source: folder / "documents.jsonl",
-            "train": folder / "train.jsonl",
-            "test": None,
-            "out": folder / "run",
-            "labels": labels,
-            "training": {
-                **recipe.training,
-                "max_steps": STEPS,
-                "epochs": 1000,
-                "evaluate_every": STEPS,
-                "checkpoint_every": STEPS,
-            },
-        }
-        if few:
-            write_contexts(folder / "dev.jsonl", few)
-            changed["dev"] = folder / "dev.jsonl"
-        every = settings_of(recipe)
-        if hasattr(recipe.chosen_method(), "rank"):
-            changed["method"] = recipe.chosen_method().model_copy(update={"rank": None})
-            every = every[:1]
-        if getattr(recipe, "vectors", None) is not None:  # the user's own, which nobody encodes
-            del changed[source]
-            taken = total
-        small = recipe.model_copy(update=changed)
+        sample = sample_of(recipe, folder)
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        with recorded() as marks:
-            run(small)
-        crops = getattr(recipe, "crops", 0)
-        steps = [_steps(one, len(contexts) + crops) for one in every]
-        disk = _disk(folder / "run", total / taken, len(contexts) / len(some))
-        spent = _seconds(
-            marks, total / taken, len(contexts) / len(some), len(dev) / max(1, len(few)), every, steps
-        )  # fmt: skip
+        try:
+            with recorded() as marks:
+                run(sample.recipe)
+        except LabelError as error:
+            if str(folder) not in error.cure:
+                raise
+            # Its command is about files of the sample, which nobody will find.
+            raise LabelError(error.cause, "run the recipe, which says how to label; then estimate it") from error
+        scales = _scales(sample)
+        every = settings_of(recipe)[: len(settings_of(sample.recipe))]
+        steps = [_steps(one, count) for one, count in zip(every, _learnt(recipe, sample), strict=True)]
+        disk = scaled_disk(folder / "run", scales)
+        spent = scaled_seconds(marks, scales, every, steps)
+    documents, candidates, learnt = sample.documents, sample.candidates, sample.learnt
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    grown = 48 * (total - taken) / 2**20  # tables of ids, 16 bytes each, of corpus, vectors and what is searched
+    # Tables of ids, 16 bytes each, of corpus, vectors and what is searched, or of candidates and what both are as one.
+    grown = 48 * (documents.whole - documents.taken + candidates.whole - candidates.taken) / 2**20
     depth = getattr(recipe.chosen_method(), "depth", 0)
-    grown += 16 * depth * (len(contexts) - len(some)) / 2**20  # rankings
+    grown += 16 * depth * (learnt.whole - learnt.taken) / 2**20  # rankings
+    measured = {"documents": documents.taken, "contexts": learnt.taken, "steps": STEPS * len(every)}
+    if candidates.whole:
+        measured["candidates"] = candidates.taken
     return RunEstimate(
-        total, len(contexts), sum(steps), spent, peak + grown,
+        documents.whole, candidates.whole, learnt.whole, sum(steps), spent, peak + grown,
         torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0,
-        disk, {"documents": taken, "contexts": len(some), "steps": STEPS * len(every)},
+        disk, measured,
     )  # fmt: skip
 
 
@@ -157,97 +133,23 @@ def settings_of(recipe: Any) -> list[TrainSettings]:
     return [recipe.train_settings()]
 
 
+def _learnt(recipe: Any, sample: Sample) -> list[int]:
+    """How many contexts, queries, crops and questions each training of the whole recipe learns from, at most."""
+    stages = getattr(recipe.chosen_method(), "stages", None)
+    if stages is None:
+        return [sample.learnt.whole]
+    return [sample.crops if stage.queries == "crops" else sample.learnt.whole for stage in stages]
+
+
+def _scales(sample: Sample) -> Scales:
+    documents, others = sample.documents, sample.candidates
+    both = Share(documents.whole + others.whole, documents.taken + others.taken)
+    return Scales(documents.scale, others.scale, both.scale, sample.learnt.scale, sample.dev.scale)
+
+
 def _steps(settings: TrainSettings, contexts: int) -> int:
     per_epoch = math.ceil(contexts / (settings.batch_size * settings.accumulate))
     return min(settings.epochs * per_epoch, settings.max_steps or settings.epochs * per_epoch)
-
-
-def _seconds(
-    marks: Sequence[Mark],
-    by_document: float,
-    by_context: float,
-    by_dev: float,
-    settings: Sequence[TrainSettings],
-    steps: Sequence[int],
-) -> dict[str, float]:
-    """Stage → seconds of the whole run, from what was seen of the small one."""
-    spent: dict[str, float] = {}
-
-    def add(name: str, seconds: float) -> None:
-        spent[name] = spent.get(name, 0.0) + max(0.0, seconds)
-
-    trainings: list[list[Mark]] = []
-    for before, now in itertools.pairwise(marks):
-        if now.step == 1:
-            trainings.append([])
-        if now.step:
-            trainings[-1].append(now)
-        elif now.name.startswith("encode"):
-            add("encode", (now.moment - before.moment) * by_document)
-        elif before.name == "label":
-            add("label", (now.moment - before.moment) * by_context)
-        elif before.name.startswith("index"):
-            add("index", (now.moment - before.moment) * by_document)
-    for seen, one, count in zip(trainings, settings, steps, strict=False):
-        if len(seen) < STEPS - 1:
-            continue
-        # The first step warms up; the last one is followed by the evaluation.
-        each = (seen[-2].moment - seen[0].moment) / (len(seen) - 2)
-        add("train", each * count)
-        evaluation = seen[-1].moment - seen[-2].moment - each
-        per_epoch = max(1, count // max(1, one.epochs))
-        add("evaluate on dev", evaluation * by_dev * max(1, count // (one.evaluate_every or per_epoch)))
-    return spent
-
-
-def _disk(folder: Path, by_document: float, by_context: float) -> dict[str, float]:
-    """Part of a run folder → megabytes of the whole run."""
-    sizes: dict[str, float] = {}
-    for item in sorted(folder.iterdir()):
-        files = [item] if item.is_file() else [path for path in item.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files) / 2**20
-        scale = by_document if item.name in BY_DOCUMENT else by_context if item.name in BY_CONTEXT else 1.0
-        if item.name == "checkpoints":
-            scale = 3.0  # one lies here: two are kept, and a third is written beside them
-        if size * scale >= 0.05:
-            sizes[item.name] = size * scale
-    return sizes
-
-
-def _sampled(source: Path, contexts: Sequence[Context], path: Path, leave_out: Path) -> tuple[int, int]:
-    """Write what the contexts name, and documents spread over the rest; how many there are, and how many were taken."""
-    wanted = {name for context in contexts for name in context.relevant}
-    total = sum(1 for _ in _documents(source, leave_out))
-    stride = max(1, total // DOCUMENTS)
-    taken = 0
-    with path.open("w", encoding="utf-8") as lines:
-        for i, document in enumerate(_documents(source, leave_out)):
-            if i % stride == 0 or document.id in wanted:
-                row = {**document.metadata, "_id": document.id, "title": document.title, "text": document.text}
-                lines.write(json.dumps({**row, "group": document.group}, default=str) + "\n")
-                taken += 1
-    return total, max(1, taken)
-
-
-def _documents(source: Path, leave_out: Path) -> Iterator[Document]:
-    if source.is_dir():
-        yield from read_folder(source, ReadingReport(), leave_out=leave_out)
-    else:
-        yield from (document for _, document in read_documents(source))
-
-
-def _spread(contexts: Sequence[Context], count: int) -> list[Context]:
-    """Some of the contexts, evenly spread."""
-    size = min(count, len(contexts))
-    return [contexts[i * len(contexts) // size] for i in range(size)]
-
-
-def _copied(source: Path, target: Path) -> Path:
-    """A copy of a label store that may not be there; what the sample brings goes into the copy."""
-    for end in ("", "-wal"):
-        if (found := source.with_name(source.name + end)).is_file():
-            shutil.copyfile(found, target.with_name(target.name + end))
-    return target
 
 
 def _time(seconds: float) -> str:
