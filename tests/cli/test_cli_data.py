@@ -8,11 +8,11 @@ def test_the_list_names_what_is_needed_and_where_it_is(call):
     assert code == 0, err
     assert "topiocqa" in out
     assert "offered: https://github.com/McGill-NLP/topiocqa" in out
-    assert "collection.tsv, queries.train.tsv (optional)" in out
+    assert "collection.tsv (not with --no-corpus), queries.train.tsv (optional)" in out
     assert "not verified: the text format" in out
     code, out, _ = call("data", "list", "--json")
     assert json.loads(out)["msmarco"]["files"][0] == {
-        "name": "collection.tsv", "what": "8.8 million passages", "needed": True,
+        "name": "collection.tsv", "what": "8.8 million passages", "needed": True, "corpus": True,
     }  # fmt: skip
 
 
@@ -35,3 +35,6 @@ def test_prepare_writes_says_and_goes_on(call, tmp_path):
     code, _, err = call("data", "prepare", "nq", "--source", tmp_path, "--out", tmp_path / "nq")
     assert code == 1
     assert "nq lacks psgs_w100.tsv (21 million passages)" in err
+    code, _, err = call("data", "prepare", "nq", "--source", tmp_path, "--out", tmp_path / "nq", "--no-corpus")
+    assert code == 1
+    assert "nq lacks biencoder-nq-train.json" in err

@@ -113,12 +113,33 @@ def test_quoted_tables_are_read_as_spreadsheets_write_them(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("after", ["3\tthree\tC\n4\tfour\tD\n", ""])
+def test_an_open_quotation_mark_takes_no_row_after_it(tmp_path, after):
+    path, read = tmp_path / "t.tsv", []
+    path.write_text('1\tone\tA\n2\ttwo\t"B\n' + after, encoding="utf-8")
+    with pytest.raises(DataError, match=r"t\.tsv:2: a quotation mark is not closed on its line → close it there"):
+        read.extend(read_table(path, ("id", "text", "title"), quoted=True))
+    assert read == [(1, ["1", "one", "A"])]
+    path.write_text('1\tone\tA\n2\t"two\n3\tthree"\tC\n' + after, encoding="utf-8")
+    with pytest.raises(DataError, match=r"t\.tsv:2: a quotation mark is not closed"):
+        list(read_table(path, ("id", "text", "title"), quoted=True))
+
+
+def test_marks_that_the_owners_reader_takes_are_taken(tmp_path):
+    path = tmp_path / "t.tsv"
+    text = '1\t"a"b\n2\ta "b\n3\t""\n4\t"a"\r\n5\t"ends ""so"""'
+    path.write_bytes(text.encode())
+    assert [row for _, row in read_table(path, ("id", "text"), quoted=True)] == [
+        ["1", "ab"], ["2", 'a "b'], ["3", ""], ["4", "a"], ["5", 'ends "so"'],
+    ]  # fmt: skip
+
+
 def test_broken_tables_are_refused_with_their_line(tmp_path):
     path = tmp_path / "t.tsv"
     path.write_text("1\ta\n2\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"t\.tsv:2: 1 columns where a row has 2 \(id, text\)"):
         list(read_table(path, ("id", "text")))
-    path.write_text('1\t"' + ("a" * 1000 + "\n") * 200, encoding="utf-8")
+    path.write_text('1\t"' + "a" * 200_000 + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="not a table: field larger"):
         list(read_table(path, ("id", "text"), quoted=True))
     (tmp_path / "cut.tsv.bz2").write_bytes(bz2.compress(b"1\ta\n" * 5000)[:-20])

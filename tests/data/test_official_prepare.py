@@ -98,6 +98,105 @@ def test_without_the_passages(source, tmp_path):
     assert len(read_contexts(tmp_path / "out" / "train.jsonl")) == 2
 
 
+PASSAGES = {
+    "topiocqa": (releases.topiocqa, ["full_wiki_segments.tsv"]),
+    "qrecc": (releases.qrecc, ["passages"]),
+    "orquac": (releases.orquac, ["all_blocks.txt.gz"]),
+    "mtrag": (releases.mtrag, ["corpora"]),
+    "msmarco": (releases.msmarco, ["collection.tsv"]),
+    "beir": (releases.beir, ["corpus.jsonl"]),
+    "nq": (releases.dpr, ["psgs_w100.tsv.gz"]),
+    "triviaqa": (lambda folder: releases.dpr(folder, "trivia", "psg_id"), ["psgs_w100.tsv.gz"]),
+    "cast2020": (lambda folder: releases.cast(folder, 2020), ["collection.tsv", "car.jsonl"]),
+    "ikat2023": (lambda folder: releases.ikat(folder, 2023), ["ikat_passages_00.jsonl.bz2"]),
+}
+
+
+@pytest.mark.parametrize("name", PASSAGES)
+def test_passages_that_are_not_written_need_not_be_there(tmp_path, name):
+    release, passages = PASSAGES[name]
+    source = release(tmp_path / "s")
+    whole = prepare(data_set(name), source, tmp_path / "whole", partial=True).rows
+    for one in passages:
+        (source / one).rename(tmp_path / one)
+    bare = prepare(data_set(name), source, tmp_path / "bare", partial=True, corpus=False).rows
+    assert bare == {file: rows for file, rows in whole.items() if not file.endswith("corpus.jsonl")}
+    assert "test.jsonl" in {file.rpartition("/")[2] for file in bare}
+
+
+def test_without_the_passages_all_else_is_needed(source, tmp_path):
+    (source / "topiocqa_dev.json").unlink()
+    (source / "full_wiki_segments.tsv").unlink()
+    with pytest.raises(DataError, match=r"topiocqa lacks topiocqa_dev\.json \(turns\) → its owners"):
+        prepare(data_set("topiocqa"), source, tmp_path / "out", corpus=False)
+    with pytest.raises(DataError, match=r"lacks .*full_wiki_segments\.tsv"):
+        prepare(data_set("topiocqa"), source, tmp_path / "out", partial=True)
+
+
+def judge_more(path, rows):
+    path.write_text(path.read_text(encoding="utf-8") + rows, encoding="utf-8")
+
+
+def test_judged_queries_that_are_not_there_are_refused_or_counted(tmp_path):
+    source, out = releases.beir(tmp_path / "toy"), tmp_path / "out"
+    assert prepare(data_set("beir"), source, out).lacking == {}
+    judge_more(source / "qrels" / "test.tsv", "q2\td1\t1\nq7\td1\t1\nq8\td1\t0\nq9\td1\t1\n")
+    why = r"test\.jsonl: 3 of 5 judged queries are not there, 'q7' the first \(queries\.jsonl and test\.tsv"
+    for _ in range(2):  # the second time nothing is written, and it is refused still
+        with pytest.raises(DataError, match=f"{why}.* → fetch the files again"):
+            prepare(data_set("beir"), source, out)
+    done = prepare(data_set("beir"), source, out, partial=True)
+    assert (done.rows["test.jsonl"], done.lacking, len(done.reused)) == (2, {"test.jsonl": 3}, 5)
+    assert len(done.other) == 1
+    releases.lines(source / "queries.jsonl", *({"_id": f"q{i}", "text": "asked"} for i in range(1, 10)))
+    whole = prepare(data_set("beir"), source, out)
+    assert (whole.rows["test.jsonl"], whole.lacking) == (5, {})
+
+
+def test_a_record_that_does_not_say_whether_all_are_there_is_made_anew(tmp_path):
+    source, out = releases.beir(tmp_path / "toy"), tmp_path / "out"
+    prepare(data_set("beir"), source, out)
+    record = json.loads((out / "prepared.json").read_text(encoding="utf-8"))
+    del record["parts"]["test.jsonl"]["lacking"]
+    (out / "prepared.json").write_text(json.dumps(record), encoding="utf-8")
+    assert "test.jsonl" not in prepare(data_set("beir"), source, out).reused
+
+
+def test_a_judged_query_that_is_blank_is_there_and_dropped(tmp_path):
+    source = releases.msmarco(tmp_path / "s")
+    (source / "queries.train.tsv").write_text("10\twhat is it\n11\t \n", encoding="utf-8")
+    judge_more(source / "qrels.train.tsv", "11\t0\t1\t1\n")
+    done = prepare(data_set("msmarco"), source, tmp_path / "out", partial=True)
+    assert (done.rows["train.jsonl"], done.dropped["train.jsonl"], done.lacking) == (1, 1, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "qrels", "rows", "why"),
+    [
+        ("msmarco", releases.msmarco, "qrels.train.tsv", "12\t0\t1\t1\n", r"train\.jsonl: 1 of 2 .*'12'"),
+        ("msmarco", releases.msmarco, "qrels.dev.small.tsv", "21\t0\t1\t1\n", r"dev\.jsonl: 1 of 2 .*'21'"),
+        ("msmarco", releases.msmarco, "2020qrels-pass.txt", "9 Q0 0 1\n", r"test\.jsonl: 1 of 3 .*'9'"),
+        ("ikat2024", lambda folder: releases.ikat(folder, 2024), "2024-qrels.txt", "0_9 0 c 1\n", "1 of 2 .*'0_9'"),
+    ],
+)
+def test_judged_queries_of_other_releases_too(tmp_path, name, make, qrels, rows, why):
+    source = make(tmp_path / "s")
+    assert prepare(data_set(name), source, tmp_path / "out", partial=True).lacking == {}
+    judge_more(source / qrels, rows)
+    with pytest.raises(DataError, match=why):
+        prepare(data_set(name), source, tmp_path / "out")
+    done = prepare(data_set(name), source, tmp_path / "out", partial=True)
+    assert list(done.lacking.values()) == [1]
+
+
+def test_all_queries_of_ms_marco_hold_the_few_of_its_small_judgements(tmp_path):
+    source = releases.msmarco(tmp_path / "s")
+    (source / "queries.dev.small.tsv").unlink()
+    (source / "queries.dev.tsv").write_text("19\twhy\n20\twhere\n21\twho\n", encoding="utf-8")
+    done = prepare(data_set("msmarco"), source, tmp_path / "out", partial=True)
+    assert (done.rows["dev.jsonl"], done.lacking) == (1, {})
+
+
 def test_blank_questions_are_left_out_and_counted_and_doubles_refused(tmp_path):
     folder = releases.canard(tmp_path / "c")
     rows = json.loads((folder / "train.json").read_text(encoding="utf-8"))

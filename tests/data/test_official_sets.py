@@ -55,6 +55,8 @@ def test_topiocqa(tmp_path):
     refused("topiocqa", tmp_path / "t", tmp_path / "p", r"topiocqa_train\.json:2: missing field 'Question'")
     (tmp_path / "t" / "full_wiki_segments.tsv").write_text("1\ttext\n", encoding="utf-8")
     refused("topiocqa", tmp_path / "t", tmp_path / "q", r"full_wiki_segments\.tsv:1: 2 columns where a row has 3")
+    (tmp_path / "t" / "full_wiki_segments.tsv").write_text('1\ta\t"A\n2\tb\tB\n', encoding="utf-8")
+    refused("topiocqa", tmp_path / "t", tmp_path / "q", r"full_wiki_segments\.tsv:1: a quotation mark is not closed")
 
 
 def test_qrecc_puts_the_first_rewrite_in_place_of_the_first_question(tmp_path):

@@ -25,7 +25,7 @@ def list_(as_json: Json = False) -> None:
     widest = max(map(len, DATA_SETS))
     for name, one in DATA_SETS.items():
         typer.echo(f"{name:<{widest}}  {one.what}")
-        files = ", ".join(source.names[0] + ("" if source.needed else " (optional)") for source in one.sources)
+        files = ", ".join(source.names[0] + _mark(source) for source in one.sources)
         told = {"methods": ", ".join(one.methods), "licence": one.licence, "offered": one.offered, "files": files}
         if one.unverified:
             told["not verified"] = one.unverified
@@ -39,7 +39,9 @@ def prepare(
     source: Annotated[Path, typer.Option(help="Folder of the release.")],
     out: Annotated[Path, typer.Option(help="Folder of the new files.")],
     partial: Annotated[bool, typer.Option("--partial", help="Accept a part of the release.")] = False,
-    corpus: Annotated[bool, typer.Option("--corpus/--no-corpus", help="Write the passages too.")] = True,
+    corpus: Annotated[
+        bool, typer.Option("--corpus/--no-corpus", help="Write the passages too, whose files are then needed.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Write a release as corpus, contexts and judgements that a recipe names; run again, it goes on."""
@@ -62,8 +64,14 @@ def prepare(
         typer.echo(f"note: {text}", err=True)
 
 
+def _mark(source: Any) -> str:
+    if not source.needed:
+        return " (optional)"
+    return " (not with --no-corpus)" if source.corpus else ""
+
+
 def _told(one: Any) -> dict[str, Any]:
-    files = [{"name": s.names[0], "what": s.what, "needed": s.needed} for s in one.sources]
+    files = [{"name": s.names[0], "what": s.what, "needed": s.needed, "corpus": s.corpus} for s in one.sources]
     return {
         "what": one.what,
         "methods": list(one.methods),

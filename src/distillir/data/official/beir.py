@@ -1,6 +1,7 @@
 """A data set of BEIR (Thakur et al., NeurIPS 2021, arXiv 2104.08663), such as SciFact or TREC-COVID.
 
-corpus.jsonl of {_id, title, text}, queries.jsonl of {_id, text}, and qrels/{train,dev,test}.tsv with a header.
+corpus.jsonl of {_id, title, text}, queries.jsonl of {_id, text}, and qrels/{train,dev,test}.tsv with a header. The
+queries of all splits are in one file, so each that is judged has to be in it.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def parts(found: Found, folder: Path) -> list[Part]:
     for split in SPLITS:
         if found[split]:
             sources = found["queries"] + found[split]
-            made.append(contexts(f"{split}.jsonl", sources, partial(asked, sources[0], sources[1], name)))
-            made.append(judgements(f"qrels.{split}.tsv", found[split], partial(read_qrels, found[split][0], "tsv")))
+            qrels = partial(read_qrels, found[split][0], "tsv")
+            made.append(contexts(f"{split}.jsonl", sources, partial(asked, sources[0], sources[1], name), qrels))
+            made.append(judgements(f"qrels.{split}.tsv", found[split], qrels))
     return made
 
 
@@ -76,7 +78,7 @@ SET = DataSet(
     "each data set its own",
     "https://github.com/beir-cellar/beir",
     (
-        Source("corpus", ("corpus.jsonl",), "documents"),
+        Source("corpus", ("corpus.jsonl",), "documents", corpus=True),
         Source("queries", ("queries.jsonl",), "queries"),
         Source("test", ("qrels/test.tsv",), "judgements"),
         *(Source(split, (f"qrels/{split}.tsv",), "judgements", needed=False) for split in ("train", "dev")),

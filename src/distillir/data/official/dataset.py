@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,12 +27,14 @@ class Source:
             packed (.gz, .bz2).
         what: what is in it.
         needed: whether nothing can be prepared without it.
+        corpus: whether the corpus alone is made of it, so that it is not needed where no corpus is asked for.
     """
 
     key: str
     names: tuple[str, ...]
     what: str
     needed: bool = True
+    corpus: bool = False
 
     def find(self, folder: Path) -> tuple[Path, ...]:
         """The files, in order of their names; none where there are none."""
@@ -57,12 +59,14 @@ class Part:
         kind: of its rows.
         sources: files it is made of; while they stay, it stays.
         rows: makes the rows; called once.
+        judged: ids that judgements name, of contexts; those that are not among the rows are counted.
     """
 
     name: str
     kind: Kind
     sources: tuple[Path, ...]
     rows: Callable[[], Any]
+    judged: Callable[[], Collection[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,12 @@ class DataSet:
     counts: tuple[Count, ...] = field(default=())
     unverified: str = ""
 
-    def find(self, folder: Path) -> Found:
+    def find(self, folder: Path, *, corpus: bool = True) -> Found:
         """The files of the release in a folder.
+
+        Args:
+            folder: of the release.
+            corpus: whether the corpus is asked for; without, files that it alone is made of may be missing.
 
         Raises:
             DataError: what is missing, and where its owners offer it.
@@ -115,7 +123,7 @@ class DataSet:
         if not folder.is_dir():
             raise DataError(folder, "no such folder", cure=f"fetch {self.name} from {self.offered}")
         found = {source.key: source.find(folder) for source in self.sources}
-        if missing := self.missing(folder):
+        if missing := self.missing(folder, corpus=corpus):
             raise DataError(
                 folder,
                 f"{self.name} lacks {'; '.join(f'{one.names[0]} ({one.what})' for one in missing)}",
@@ -123,9 +131,10 @@ class DataSet:
             )
         return found
 
-    def missing(self, folder: Path) -> list[Source]:
-        """Needed files that are not in a folder."""
-        return [source for source in self.sources if source.needed and not source.find(folder)]
+    def missing(self, folder: Path, *, corpus: bool = True) -> list[Source]:
+        """Needed files that are not in a folder; those of the corpus only where it is asked for."""
+        asked = [source for source in self.sources if source.needed and (corpus or not source.corpus)]
+        return [source for source in asked if not source.find(folder)]
 
 
 def documents(name: str, sources: tuple[Path, ...], rows: Callable[[], Iterable[Document]]) -> Part:
@@ -133,9 +142,14 @@ def documents(name: str, sources: tuple[Path, ...], rows: Callable[[], Iterable[
     return Part(name, "documents", sources, rows)
 
 
-def contexts(name: str, sources: tuple[Path, ...], rows: Callable[[], Iterable[Context]]) -> Part:
-    """Contexts of a split."""
-    return Part(name, "contexts", sources, rows)
+def contexts(
+    name: str,
+    sources: tuple[Path, ...],
+    rows: Callable[[], Iterable[Context]],
+    judged: Callable[[], Collection[str]] | None = None,
+) -> Part:
+    """Contexts of a split, and the ids that its judgements name where each is to be among them."""
+    return Part(name, "contexts", sources, rows, judged)
 
 
 def responses(name: str, sources: tuple[Path, ...], rows: Callable[[], Iterable[Response]]) -> Part:

@@ -66,7 +66,12 @@ def _sources(short: str) -> tuple[Source, ...]:
         return (name, f"*/{name}", *downloaded)
 
     return (
-        Source("passages", places("psgs_w100.tsv", "data/wikipedia_split/psgs_w100.tsv"), "21 million passages"),
+        Source(
+            "passages",
+            places("psgs_w100.tsv", "data/wikipedia_split/psgs_w100.tsv"),
+            "21 million passages",
+            corpus=True,
+        ),
         *(
             Source(
                 split,

@@ -27,9 +27,11 @@ from distillir.errors import DataError
 def parts(year: int, found: Found, folder: Path) -> list[Part]:
     topics, qrels, texts = found["topics"][0], found["qrels"], found["passages"]
     made = [documents("corpus.jsonl", texts, lambda: passages(texts))] if texts else []
-    made.append(contexts("test.jsonl", (topics, *qrels), lambda: turns(topics, qrels[0] if qrels else None, year)))
-    if qrels:
-        made.append(judgements("qrels.test.tsv", qrels, partial(read_qrels, qrels[0], "trec")))
+    judged = partial(read_qrels, qrels[0], "trec") if qrels else None
+    asked = partial(turns, topics, qrels[0] if qrels else None, year)
+    made.append(contexts("test.jsonl", (topics, *qrels), asked, judged))
+    if judged:
+        made.append(judgements("qrels.test.tsv", qrels, judged))
     return made
 
 
@@ -37,7 +39,7 @@ def turns(path: Path, judged: Path | None, year: int) -> Iterator[Context]:
     """Every turn with the history before it and its resolved utterance; group = the conversation.
 
     Raises:
-        DataError: malformed topics, or judgements of other queries.
+        DataError: malformed topics, or judgements of other queries alone.
     """
     qrels: Qrels = {} if judged is None else read_qrels(judged, "trec")
     met = 0
@@ -81,6 +83,7 @@ def _set(year: int, count: Count | None = None) -> DataSet:
                 ("*passages*.jsonl", "passages/*.jsonl"),
                 "116.8 million passages as {id, contents}",
                 needed=False,
+                corpus=True,
             ),
         ),
         partial(parts, year),

@@ -92,7 +92,7 @@ def _domain(name: str) -> Iterator[Source]:
     yield Source(f"{name}_rewrites", tuple(f"{one}{inside}/{name}_rewrite.jsonl" for one in ABOVE), "rewrites")
     yield Source(f"{name}_qrels", tuple(f"{one}{inside}/qrels/dev.tsv" for one in ABOVE), "judgements")
     places = tuple(f"{folder}{name}.jsonl" for folder in ("corpora/passage_level/", "corpora/", "passage_level/", ""))
-    yield Source(name, places, "passages, unpacked")
+    yield Source(name, places, "passages, unpacked", corpus=True)
 
 
 SET = DataSet(

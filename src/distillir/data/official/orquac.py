@@ -74,7 +74,7 @@ SET = DataSet(
     (
         *(Source(name, (f"preprocessed/{name}.txt", f"{name}.txt"), "questions") for name in SPLITS),
         Source("qrels", ("qrels.txt", "preprocessed/qrels.txt"), "gold passages"),
-        Source("passages", ("all_blocks.txt", "preprocessed/all_blocks.txt"), "11 million passages"),
+        Source("passages", ("all_blocks.txt", "preprocessed/all_blocks.txt"), "11 million passages", corpus=True),
     ),
     parts,
     (

@@ -30,13 +30,15 @@ class Prepared:
         rows: name of a file → its rows.
         groups: name of a file of contexts → conversations in it.
         dropped: name of a file → rows left out, because their question is blank.
+        lacking: name of a file of contexts → judged queries that are not among them.
         reused: names of the files that were there already.
-        other: counts that are not those of the release.
+        other: judged queries that are not there, and counts that are not those of the release.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+    lacking: dict[str, int] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
 
@@ -59,18 +61,19 @@ def prepare(
         data: which data set.
         source: folder of the release.
         out: folder to write into.
-        partial: accept counts that are not those of the release.
-        corpus: write the passages too.
+        partial: accept counts that are not those of the release, and judged queries that are not there.
+        corpus: write the passages too; without, the files that only they are made of need not be there.
         say: hears every million rows.
 
     Raises:
-        DataError: files that are missing (and where their owners offer them) or malformed (file and line), or counts
-            that are not those of the release. What was written well stays, and is not written again.
+        DataError: files that are missing (and where their owners offer them) or malformed (file and line), judged
+            queries that are not there, or counts that are not those of the release. What was written well stays, and
+            is not written again.
         ConfigError: `out` holds another data set.
         VectorsError: another process writes there.
     """
     source, out = Path(source), Path(out)
-    found = data.find(source)
+    found = data.find(source, corpus=corpus)
     parts = [part for part in data.parts(found, source) if corpus or part.kind != "documents"]
     _make(out)
     lock = FolderLock(out / ".lock")
@@ -83,7 +86,7 @@ def prepare(
             stamp = [[str(path.relative_to(source)), *_size(path)] for path in part.sources]
             known = record["parts"].get(part.name)
             target = out / part.name
-            if known and known["sources"] == stamp and target.is_file() and target.stat().st_size == known["bytes"]:
+            if known and known["sources"] == stamp and _there(part, known, target):
                 done.reused.append(part.name)
             else:
                 known = {"sources": stamp, **_write(part, target, say), "bytes": target.stat().st_size}
@@ -93,9 +96,12 @@ def prepare(
             done.rows[part.name] = known["rows"]
             if "groups" in known:
                 done.groups[part.name], done.dropped[part.name] = known["groups"], known["dropped"]
+            if known.get("lacking"):
+                done.lacking[part.name] = known["lacking"]
+                done.other.append(_unasked(part, known))
     finally:
         lock.release()
-    done.other = _compare(data, done)
+    done.other += _compare(data, done)
     if done.other and not partial:
         raise DataError(
             source,
@@ -132,7 +138,19 @@ def _size(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _write(part: Part, target: Path, say: Callable[[str], None]) -> dict[str, int]:
+def _there(part: Part, known: dict[str, Any], target: Path) -> bool:
+    """Whether a part lies there as it was written, with all known of it that is asked now."""
+    counted = part.judged is None or "lacking" in known
+    return counted and target.is_file() and target.stat().st_size == int(known["bytes"])
+
+
+def _unasked(part: Part, known: dict[str, Any]) -> str:
+    named = " and ".join(path.name for path in part.sources)
+    told = f"{known['lacking']:,} of {known['judged']:,} judged queries are not there, {known['first']!r} the first"
+    return f"{part.name}: {told} ({named} are not of one release, or not whole)"
+
+
+def _write(part: Part, target: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Write a part; its rows, and conversations where it has such."""
     counted = _Counting(part, say)
     if part.kind == "qrels":
@@ -145,7 +163,12 @@ def _write(part: Part, target: Path, say: Callable[[str], None]) -> dict[str, in
         write_responses(target, counted)
     elif part.kind == "contexts":
         write_contexts(target, counted.contexts())
-        return {"rows": counted.rows, "groups": len(counted.groups), "dropped": counted.dropped}
+        return {
+            "rows": counted.rows,
+            "groups": len(counted.groups),
+            "dropped": counted.dropped,
+            **counted.unmet(),
+        }
     else:
         with replacing_lines(target) as lines:
             for name, texts in counted:
@@ -163,6 +186,7 @@ class _Counting:
         self.part, self.say = part, say
         self.rows = self.dropped = 0
         self.groups: set[str] = set()
+        self.seen: set[str] = set()
 
     def __iter__(self) -> Iterator[Any]:
         for row in self.part.rows():
@@ -172,13 +196,12 @@ class _Counting:
             yield row
 
     def contexts(self) -> Iterator[Context]:
-        seen: set[str] = set()
         for context in self.part.rows():
-            if context.id in seen:
+            if context.id in self.seen:
                 raise DataError(
                     self.part.sources[0], f"the context {context.id!r} is there twice", cure="fetch the file again"
                 )
-            seen.add(context.id)
+            self.seen.add(context.id)
             if not context.conversation.question.strip():
                 self.dropped += 1
                 continue
@@ -188,6 +211,14 @@ class _Counting:
         if not self.rows:
             path = self.part.sources[0]
             raise DataError(path, f"nothing for {self.part.name} in it", cure="check that it is the release's file")
+
+    def unmet(self) -> dict[str, Any]:
+        """Judged queries that no row was of; a blank one was there, and counts as dropped."""
+        if self.part.judged is None:
+            return {}
+        judged = self.part.judged()
+        lacking = [name for name in judged if name not in self.seen]
+        return {"judged": len(judged), "lacking": len(lacking), "first": next(iter(lacking), "")}
 
 
 def _compare(data: DataSet, done: Prepared) -> list[str]:

@@ -88,6 +88,7 @@ SET = DataSet(
                 name,
                 tuple(f"{above}{name}/*" for above in ("", "passages/", "collection-paragraph/")),
                 "passages",
+                corpus=True,
             )
             for name in FOLDERS
         ),

@@ -16,37 +16,19 @@ from distillir.errors import DataError
 
 
 def read_table(path: str | Path, columns: Sequence[str], *, quoted: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the line each ends on; a first row of just these names is a header.
+    """Rows with the line of each; a first row of just these names is a header.
 
     Args:
         path: tab-separated, plain or packed.
         columns: what a row has.
-        quoted: texts may stand in quotation marks, as spreadsheets write them.
+        quoted: texts may stand in quotation marks, as spreadsheets write them, but hold no line breaks.
 
     Raises:
-        DataError: a row with another number of columns, or a quotation mark that is never closed.
+        DataError: a row with another number of columns, or a quotation mark that its line does not close.
     """
-    path, number = Path(path), 0
-
-    def lines() -> Iterator[str]:
-        nonlocal number
-        for here, line in read_lines(path):
-            number = here
-            yield f"{line}\n"
-
-    reader: Iterator[list[str]]
-    if quoted:
-        reader = csv.reader(lines(), delimiter="\t")
-    else:
-        reader = (line.removesuffix("\n").split("\t") for line in lines())
-    first = True
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise DataError(path, f"not a table: {error}", line=number, cure="fetch the file again") from None
-        if row is None:
-            return
+    path, first = Path(path), True
+    for number, line in read_lines(path):
+        row = _unquoted(path, number, line) if quoted else line.split("\t")
         if first and [cell.strip() for cell in row] == list(columns):
             first = False
             continue
@@ -60,6 +42,22 @@ def read_table(path: str | Path, columns: Sequence[str], *, quoted: bool = False
                 cure="correct that line, or fetch the file again",
             )
         yield number, row
+
+
+def _unquoted(path: Path, number: int, line: str) -> list[str]:
+    # One line at a time: a reader of the whole file would take all that follows an open mark for one text.
+    try:
+        row = next(csv.reader([f"{line}\n"], delimiter="\t"))
+    except csv.Error as error:
+        raise DataError(path, f"not a table: {error}", line=number, cure="fetch the file again") from None
+    if row[-1].endswith("\n"):
+        raise DataError(
+            path,
+            "a quotation mark is not closed on its line",
+            line=number,
+            cure="close it there, or fetch the file again; texts hold no line breaks",
+        )
+    return row
 
 
 def passages(paths: Iterable[Path], *, prefix: str = "") -> Iterator[Document]:
@@ -76,7 +74,10 @@ def passages(paths: Iterable[Path], *, prefix: str = "") -> Iterator[Document]:
 
 
 def questions(path: Path, qrels: Qrels, source: str) -> Iterator[Context]:
-    """Contexts of a table `id<TAB>text` for the queries that are judged; grades above 0 are relevant."""
+    """Contexts of a table `id<TAB>text` for the queries that are judged; grades above 0 are relevant.
+
+    A judged query that the table lacks is no context; who asks for these counts such.
+    """
     for _, (name, text) in read_table(path, ("id", "text")):
         if name in qrels:
             relevant = {document: grade for document, grade in qrels[name].items() if grade > 0}

@@ -108,6 +108,7 @@ SET = DataSet(
             "passages",
             ("data/wikipedia_split/full_wiki_segments.tsv", "full_wiki_segments.tsv", "*/full_wiki_segments.tsv"),
             "25.7 million passages",
+            corpus=True,
         ),
     ),
     parts,
