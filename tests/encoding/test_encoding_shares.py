@@ -162,3 +162,11 @@ def test_what_an_encoder_refuses_ends_the_run_and_so_does_a_share_that_kills_eve
     with pytest.raises(VectorsError, match=r"a vector is not finite → load it again"):
         encode_corpus(deadly, corpus, tmp_path / "w", shard_rows=4, shares=OnRay(workers=1))
     assert len(SparseVectors.open(tmp_path / "w", partial=True)) == 8
+
+
+@on_ray
+def test_a_worker_that_no_machine_can_hold_is_refused_and_not_waited_for(two_machines, tmp_path):
+    corpus = Corpus.build(encode_run.texts(12), tmp_path / "corpus.arrow")
+    for shares in (OnRay(cpus=2), OnRay(workers=1, cpus=2), OnRay(workers=1, gpus=1)):
+        with pytest.raises(VectorsError, match=r"no room for a worker of .* → .*has 1 processors and 0 accelerators"):
+            encode_corpus(encode_run.encoder(), corpus, tmp_path / "v", shard_rows=4, shares=shares)

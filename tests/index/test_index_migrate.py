@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from distillir.errors import ConfigError, SearchIndexError
@@ -53,6 +56,7 @@ def test_everything_is_there_afterwards(source, line):
     assert (source / "served.json").read_text() == '{"seq": 7}'
     assert moved.kept.name == "index.before"
     assert sorted(p.name for p in source.parent.iterdir() if "index" in p.name) == ["index", "index.before"]
+    assert not (source / "moving.json").exists()
 
 
 class PowerCutError(Exception):
@@ -128,12 +132,48 @@ def test_a_copy_that_differs_is_not_used(source, engine_line, monkeypatch):
         assert len(index) == COUNT
 
 
+def refuse(*_):
+    raise PowerCutError
+
+
 def test_stopped_between_the_two_renames(source, engine_line, monkeypatch):
-    migrate_index(source, engine_line("qdrant"))
-    source.rename(source.with_name("index.moving"))
-    assert migrate_index(source, engine_line("qdrant")).documents == COUNT
+    line, rename = engine_line("qdrant"), Path.rename
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda p, to: refuse() if p.name == "index.moving" else rename(p, to))
+        with pytest.raises(PowerCutError):
+            migrate_index(source, line)
+    assert not source.exists()
+    moved = migrate_index(source, line)
+    assert (moved.documents, moved.written, moved.queries) == (COUNT, 0, 50)
     with open_index(source) as index:
         assert len(index) == COUNT
+    assert not (source / "moving.json").exists()
+
+
+def test_who_began_is_told_until_that_has_come_through(source, engine_line):
+    line, told = engine_line("qdrant"), []
+    with pytest.raises(PowerCutError):
+        migrate_index(source, line, then=refuse)
+    slower = {**line, "timeout": 99}  # asked in another way, the same documents
+    assert migrate_index(source, slower, then=told.append).written == 0
+    assert told == [slower]
+    assert json.loads((source / "data" / "remote.json").read_text())["options"]["timeout"] == 99
+    assert not (source / "moving.json").exists()
+    with pytest.raises(SearchIndexError, match=r"index\.before is in the way"):
+        migrate_index(source, slower, then=told.append)
+
+
+def test_a_copy_that_was_compared_and_then_outdated_is_not_taken(source, engine_line, monkeypatch):
+    line, rename = engine_line("qdrant"), Path.rename
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda p, to: refuse() if p.name == "index" else rename(p, to))
+        with pytest.raises(PowerCutError):
+            migrate_index(source, line)
+    with open_index(source) as index:
+        index.add(["later"], csr_from_rows([([0], [9.0])], DIM), [{"n": -1}])
+    assert migrate_index(source, line).documents == COUNT + 1
+    with open_index(source) as index:
+        assert index.payloads(["later"]) == [{"n": -1}]
 
 
 def test_what_cannot_be_moved_is_refused(source, engine_line):

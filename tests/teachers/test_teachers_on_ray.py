@@ -9,7 +9,7 @@ import pytest
 import ray_table
 from table_model import context
 
-from distillir.errors import ConfigError, ModelError
+from distillir.errors import ConfigError, LabelError, ModelError
 from distillir.labels import Label, LabelRequest, LabelStore, ShardWriter, overview
 from distillir.labels.shards import Shard, shards_in
 from distillir.teachers import RunSettings
@@ -125,3 +125,12 @@ def test_a_wrong_key_ends_all(two_machines, tmp_path):
             Rewrite(CONTEXTS), partial(ray_table.Noting, tmp_path, wrong_key=True), tmp_path / "labels.sqlite",
             tmp_path / "shards", spread=OnRaySettings(workers=2),
         )  # fmt: skip
+
+
+@on_ray
+def test_more_workers_than_fit_take_turns_and_one_that_never_fits_is_refused(two_machines, tmp_path):
+    model, places = partial(ray_table.Noting, tmp_path), (tmp_path / "labels.sqlite", tmp_path / "shards")
+    with pytest.raises(LabelError, match=r"no room for a worker of 2 processors .* has 1 processors"):
+        teach_on_ray(Rewrite(CONTEXTS), model, *places, spread=OnRaySettings(cpus=2))
+    outcome = teach_on_ray(Rewrite(CONTEXTS), model, *places, spread=OnRaySettings(workers=4))
+    assert (outcome.stopped, len(asked_in(tmp_path))) == ("done", 30)

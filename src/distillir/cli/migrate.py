@@ -22,7 +22,7 @@ def index_migrate(
     quiet: Quiet = False,
 ) -> None:
     """Move a run's embedded index into another engine, compare the two, and search there from now on."""
-    with interruptible("nobody finds the copy yet; the same command goes on from there"):
+    with interruptible("no document is lost; the same command goes on from there"):
         from distillir.recipes.migrating import migrate_run
         from distillir.recipes.yaml_file import parse_yaml
         from distillir.search.waiting import bar

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from distillir.data import Corpus
-from distillir.data.cluster import brief, connected
+from distillir.data.cluster import brief, connected, room
 from distillir.encoding.shares import ShareWork, make_share
 from distillir.errors import ConfigError, DistillirError, VectorsError
 from distillir.students.device import fastest_device
@@ -51,17 +51,18 @@ class OnRay:
         """Shares in the order they come.
 
         Raises:
-            MissingDependencyError: Ray is not installed.
-            VectorsError: a share lost its worker too often, the cluster has no room for a worker, or what the encoder
+            MissingDependencyError: Ray is not installed. ConfigError: no cluster answers at the address.
+            VectorsError: a share lost its worker too often, no machine has room for a worker, or what the encoder
                 refuses.
         """
         left = deque(numbers)
         if not left:
             return
         ray = connected(self.address)
+        fitting = room(ray, self.cpus, self.gpus, VectorsError)
         actor = ray.remote(_Worker).options(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=-1)
         held = ray.put(work)
-        actors = [actor.remote(held, self.cpus) for _ in range(min(self.workers or self._room(ray), len(left)))]
+        actors = [actor.remote(held, self.cpus) for _ in range(min(self.workers or fitting, len(left)))]
         flying = {one.ready.remote(): _Flight(None, one) for one in actors}
         lost: Counter[int | None] = Counter()
         try:
@@ -99,19 +100,6 @@ class OnRay:
         finally:
             for one in actors:
                 ray.kill(one)
-
-    def _room(self, ray: Any) -> int:
-        """Actors that the cluster has room for."""
-        there = ray.cluster_resources()
-        room = int(there.get("CPU", 0) / self.cpus)
-        if self.gpus:
-            room = min(room, int(there.get("GPU", 0) / self.gpus))
-        if room < 1:
-            raise VectorsError(
-                f"the cluster has no room for a worker of {self.cpus:g} processors and {self.gpus:g} accelerators",
-                "ask for less, or add machines",
-            )
-        return room
 
 
 class _Flight(NamedTuple):

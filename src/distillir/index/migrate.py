@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distillir.errors import SearchIndexError, VectorsError
+from distillir.errors import SearchIndexError
 from distillir.index.options import EngineLine
-from distillir.index.protocol import Block, Finishing, Index, Listing, ScoredId, SparseQuery, index_errors
+from distillir.index.protocol import Block, Finishing, Index, Listing, ScoredId, SparseQuery
 from distillir.index.registry import create_index, discard_index, open_index, read_engine, retune_index
-from distillir.vectors.files import disk_errors, read_json, sync_folder, write_json
+from distillir.index.swap import Swap, copy_of, finish_swap, kept_of, note, noted, same_place, settle, swap, swapped
 
 QUERIES = 50
 DEPTH = 100
 _TERMS = 32  # of a document's terms, those that a question to it would have
-_NOTE = "moving.json"  # in the copy's folder until it takes its place: which engine it is in
 _CLOSE = 1e-4  # relative: engines add up the same products in another order
 
 
@@ -50,11 +47,12 @@ def migrate_index(
     queries: int = QUERIES,
     depth: int = DEPTH,
     watch: Callable[[int, int], None] | None = None,
+    then: Callable[[EngineLine], object] | None = None,
 ) -> Migration:
     """Copy an embedded index into another engine, compare the two, and let the folder mean the new one.
 
     Nobody finds the copy before it was compared. The old index stays beside the new one, as `PATH.before`. A migration
-    that was stopped goes on: documents that are there and equal are not sent again.
+    that was stopped goes on, whenever that was: documents that are there and equal are not sent again.
 
     Args:
         path: folder of the index; nothing else may change it meanwhile.
@@ -62,45 +60,30 @@ def migrate_index(
         queries: how many to compare by, made of documents drawn from the index.
         depth: best documents of each that must be the same, but for equal scores.
         watch: told (done, total) documents.
+        then: told the engine once the folder means it; a migration is stopped, not done, until this has returned.
 
     Raises:
         SearchIndexError: no embedded index there, an engine that does not answer, or copies that differ.
         ConfigError: no such engine or option. MissingDependencyError: its package is not installed.
     """
-    folder = Path(path).absolute()
-    copy, kept = folder.with_name(f"{folder.name}.moving"), folder.with_name(f"{folder.name}.before")
+    folder, tell = Path(path).absolute(), then or (lambda _: None)
+    kept = kept_of(folder)
     read_engine(engine)
-    if not folder.exists() and copy.exists() and kept.exists():  # stopped between the two renames below
-        copy.rename(folder)
-        retune_index(folder, engine)
-        with open_index(folder) as moved:
-            return Migration(len(moved), 0, 0, kept)
-    if kept.exists():
-        raise SearchIndexError(f"{kept} is in the way", "remove it, if the index of an earlier migration is not needed")
-    with open_index(folder) as source:
-        if not isinstance(source, Listing):
-            raise SearchIndexError(f"{folder} is no embedded index", "index the documents with the other engine")
-        source.delete([])  # becomes the one that may write: nobody else changes it meanwhile
-        with _copy_of(source, copy, engine) as target:
-            written, asked = _send(source, source, target, queries, watch)
-            found = difference(source, target, asked, depth)
-            if not found:
-                target.optimize()
-                if isinstance(target, Finishing):
-                    target.finish()
-        if found:
-            discard_index(copy)
-            raise SearchIndexError(f"the copy differs: {found}", "it was removed; migrate again")
-        done = Migration(len(source), written, len(asked), kept)
-    for note in folder.iterdir():  # what others keep beside the index, such as the number of changes applied
-        if note.is_file() and note.name != "index.json":
-            shutil.copy2(note, copy / note.name)
-    (copy / _NOTE).unlink()
-    folder.rename(kept)
-    copy.rename(folder)
-    sync_folder(folder.parent)
+    done, written = swapped(folder), 0
+    if done is not None and not same_place(done.engine, engine):
+        finish_swap(folder, tell)  # of a migration to yet another engine
+        done = None
+    if done is None:
+        if kept.exists():
+            raise SearchIndexError(
+                f"{kept} is in the way", "remove it, if the index of an earlier migration is not needed"
+            )
+        done, written = _copied(folder, engine, queries, depth, watch)
+        swap(folder, done)
     retune_index(folder, engine)
-    return done
+    tell(engine)
+    settle(folder)
+    return Migration(done.documents, written, done.queries, kept)
 
 
 def difference(first: Index, second: Index, queries: Sequence[SparseQuery], depth: int = DEPTH) -> str:
@@ -141,17 +124,37 @@ def same_best(one: Sequence[ScoredId], two: Sequence[ScoredId], close: float = _
     return True
 
 
+def _copied(
+    folder: Path, engine: EngineLine, queries: int, depth: int, watch: Callable[[int, int], None] | None
+) -> tuple[Swap, int]:
+    """A whole copy beside the folder, compared; and how many documents were written to it now."""
+    copy = copy_of(folder)
+    with open_index(folder) as source:
+        if not isinstance(source, Listing):
+            raise SearchIndexError(f"{folder} is no embedded index", "index the documents with the other engine")
+        source.delete([])  # becomes the one that may write: nobody else changes it meanwhile
+        with _copy_of(source, copy, engine) as target:
+            written, asked = _send(source, source, target, queries, watch)
+            found = difference(source, target, asked, depth)
+            if not found:
+                target.optimize()
+                if isinstance(target, Finishing):
+                    target.finish()
+        if found:
+            discard_index(copy)
+            raise SearchIndexError(f"the copy differs: {found}", "it was removed; migrate again")
+        return Swap(engine, len(source), len(asked)), written
+
+
 def _copy_of(source: Index, copy: Path, engine: EngineLine) -> Index:
     """The unfinished copy where there is one in just this engine, else a new one."""
-    told = {"engine": engine if isinstance(engine, str) else dict(engine)}
-    with suppress(OSError, VectorsError):
-        if read_json(copy / _NOTE) == told:
-            return open_index(copy, dim=source.dim, encoder=source.encoder)
+    if noted(copy) == engine:
+        note(copy, engine)  # it may say that the copy was compared, which does not hold once it is written to
+        return open_index(copy, dim=source.dim, encoder=source.encoder)
     discard_index(copy)
     exact = engine if isinstance(engine, str) else {name: engine[name] for name in engine if name != "two_phase"}
     made = create_index(copy, exact, dim=source.dim, encoder=source.encoder)  # what is compared must miss nothing
-    with index_errors(), disk_errors(copy, "migrate again"):
-        write_json(copy / _NOTE, told)
+    note(copy, engine)
     return made
 
 

@@ -54,6 +54,17 @@ def engine_told(engine: EngineLine) -> str:
     return json.dumps({name: value for name, value in engine.items() if name not in asking}, sort_keys=True)
 
 
+def engine_moved(mark: Path, engine: EngineLine) -> None:
+    """Let the mark of an index name another engine; what it was made from stays.
+
+    Args:
+        mark: of the index.
+        engine: that has it now.
+    """
+    made_from = mark.read_text(encoding="utf-8").rsplit(" ", 2)[1:]
+    write_text(mark, " ".join([engine_told(engine), *made_from]))
+
+
 def file_digest(path: Path) -> str:
     """Hash of a file's bytes, 12 hexadecimal digits."""
     with path.open("rb") as file:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from distillir.errors import ConfigError, DataError
 from distillir.index import EngineLine
 from distillir.index.migrate import Migration, migrate_index
-from distillir.recipes.marks import engine_told, mark_of, write_text
+from distillir.recipes.marks import engine_moved, mark_of
 from distillir.recipes.opening import RECIPES
 from distillir.recipes.recipe import read_recipe
 
@@ -36,7 +37,4 @@ def migrate_run(
     mark = mark_of(out, "index")
     if not mark.is_file():
         raise DataError(out, "not a run folder with an index", cure="run `distillir index RECIPE`")
-    made_from = mark.read_text(encoding="utf-8").rsplit(" ", 2)[1:]
-    moved = migrate_index(out / "index", engine, watch=watch)
-    write_text(mark, " ".join([engine_told(engine), *made_from]))
-    return moved
+    return migrate_index(out / "index", engine, watch=watch, then=partial(engine_moved, mark))

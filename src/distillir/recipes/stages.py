@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,19 @@ from distillir.data import Context, Corpus, Document
 from distillir.encoding import encode_corpus
 from distillir.encoding.shares import Shares
 from distillir.index import EngineLine, build_index, read_engine, retune_index
+from distillir.index.swap import finish_swap
 from distillir.recipes.documents import corpus_of
 from distillir.recipes.fit import Labelled, fit
-from distillir.recipes.marks import context_facts, engine_told, file_digest, mark_of, says, told_by, write_text
+from distillir.recipes.marks import (
+    context_facts,
+    engine_moved,
+    engine_told,
+    file_digest,
+    mark_of,
+    says,
+    told_by,
+    write_text,
+)
 from distillir.recipes.measure import TestBed
 from distillir.recipes.progress import Stages
 from distillir.recipes.recipe import SparseRecipe
@@ -117,6 +128,8 @@ def trained(
 def indexed(out: Path, engine: EngineLine, corpus: Corpus, documents: SparseVectors, stages: Stages) -> None:
     """The index in `out/index`, built unless it holds exactly these documents; it filters by metadata and group."""
     told, mark = f"{engine_told(engine)} {documents.fingerprint} {file_digest(corpus.path)}", mark_of(out, "index")
+    if mark.is_file():  # what a stopped migration had left to write is no reason to build anew
+        finish_swap(out / "index", partial(engine_moved, mark))
     if says(mark, told):
         retune_index(out / "index", engine)
         stages.say(f"index of {len(documents):,} documents reused")

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from distillir.data.cluster import brief, connected
+from distillir.data.cluster import brief, connected, room
 from distillir.errors import ConfigError, DistillirError, LabelError, ModelError
 from distillir.labels import Label, LabelRequest, LabelStore, ShardWriter
 from distillir.teachers.hub import Hub, Refused
@@ -72,12 +72,13 @@ def teach_on_ray(
         spread: over how many.
 
     Raises:
-        ModelError, LabelError: see `label`; or too many workers were lost.
-        MissingDependencyError: Ray is not installed.
+        ModelError, LabelError: see `label`; or too many workers were lost, or no machine has room for one.
+        MissingDependencyError: Ray is not installed. ConfigError: no cluster answers at the address.
     """
     settings, spread = settings or RunSettings(), spread or OnRaySettings()
     folder = Path(shards).absolute()
     ray = connected(spread.address)
+    room(ray, spread.cpus, spread.gpus, LabelError)
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=False
     )
@@ -88,12 +89,20 @@ def teach_on_ray(
     )
     worker = ray.remote(_Worker).options(num_cpus=spread.cpus, num_gpus=spread.gpus)
     given = ray.put((teacher, open_model, replace(settings, budget=None)))
+    actors: dict[Any, Any] = {}
+
+    def start() -> None:
+        """One more worker. Nothing but `actors` holds it: what it takes up is free for the next when it has ended."""
+        one = worker.remote()
+        actors[one.run.remote(given, hub, str(folder))] = one
+
     ended: list[Outcome] = []
     errors: list[tuple[str, str, str]] = []
     lost = 0
     try:
         _told(ray.get(hub.gather.remote()))
-        actors = {(one := worker.remote()).run.remote(given, hub, str(folder)): one for _ in range(spread.workers)}
+        for _ in range(spread.workers):
+            start()
         while actors:
             (done, *_), _ = ray.wait(list(actors), num_returns=1)
             actors.pop(done)
@@ -107,7 +116,7 @@ def teach_on_ray(
                         ("ModelError", f"{lost} workers were lost, the last: {brief(error)}", "see their logs")
                     )
                 elif not errors:
-                    actors[(one := worker.remote()).run.remote(given, hub, str(folder))] = one
+                    start()
                 continue
             if isinstance(result, Outcome):
                 ended.append(result)
