@@ -167,9 +167,9 @@ class Bench:
             seed=seed,
             precision="bf16" if size.bf16 else "fp32",
         )
-        path = (
-            FOLDER / "found" / f"{self.told(stage, row, settings, learnt.fingerprint(), len(contexts), size.test)}.json"
-        )
+        said = sorted((query, sorted(told.items())) for query, told in labels.get(row.teacher, {}).items())
+        asked = [c.id for c in self.collection.test]
+        path = FOLDER / "found" / f"{self.told(stage, said, settings, learnt.fingerprint(), len(contexts), asked)}.json"
         if path.is_file() and not again:
             return json.loads(path.read_text()), learnt
         student = copy.deepcopy(learnt)

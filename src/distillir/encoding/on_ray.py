@@ -28,7 +28,8 @@ class OnRay:
 
     Attributes:
         workers: actors; None = one for each `cpus` processors, or `gpus` accelerators, of the cluster.
-        cpus, gpus: of an actor; its encoder uses so many threads.
+        cpus, gpus: of an actor; its encoder uses so many threads. One machine that has them must be there: those
+            that a cluster would add on demand are not counted.
         address: of the cluster; None = the one this process is connected to, else the one that RAY_ADDRESS names, else
             one on this machine alone.
         retries: times that one share may lose its worker.
