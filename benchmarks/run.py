@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -63,21 +64,19 @@ def main(argv: list[str] | None = None) -> int:
     except (DistillirError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    from distillir.recipes.record import commit, versions  # seconds to import: the list of benchmarks needs none of it
-
-    kept = {
-        "result": result,
-        "commit": commit(),
-        "versions": versions(),
-        "machine": machine(),
-        "seconds": round(time.time() - started, 1),
-        "full": chosen.full,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    name = f"{chosen.name}{'_full' if chosen.full else ''}.json"
-    (RESULTS / name).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    keep(f"{chosen.name}{'_full' if chosen.full else ''}", result, time.time() - started, chosen.full)
     print(json.dumps(result))
     return 0
+
+
+def keep(name: str, result: Mapping[str, Any], seconds: float, full: bool) -> None:
+    """Write `results/NAME.json`: a result with what it was measured on."""
+    from distillir.recipes.record import commit, versions  # seconds to import: the list of benchmarks needs none of it
+
+    about = {"commit": commit(), "versions": versions(), "machine": machine(), "seconds": round(seconds, 1)}
+    RESULTS.mkdir(exist_ok=True)
+    kept = json.dumps({"result": result, **about, "full": full}, indent=1)
+    (RESULTS / f"{name}.json").write_text(kept + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

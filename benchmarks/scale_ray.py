@@ -3,7 +3,7 @@
     python -m benchmarks.scale_ray DATA FOLDER [--limit 50000] [--model splade-tiny]
 
 DATA: JSON lines or Parquet of documents, or the folder of the public data sets. Prints one JSON line: seconds of both,
-of starting Ray and its worker, and the overhead without and with that start.
+of starting Ray and its worker, and the overhead without and with that start; `results/scale_ray.json` keeps it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.run import keep
 from benchmarks.scale_passages import public
 from distillir.data import Corpus, Document, read_documents
 from distillir.encoding import OnRay, encode_corpus
@@ -99,8 +100,11 @@ def main() -> None:
         documents = public(given.data, given.folder)
     else:
         documents = (document for _, document in read_documents(given.data))
-    result = overhead(documents, given.folder / "encoded", limit=given.limit, model=given.model)
-    print(json.dumps({"bench": "scale_ray", **result}))
+    begun = time.perf_counter()
+    measured = overhead(documents, given.folder / "encoded", limit=given.limit, model=given.model)
+    result = {"bench": "scale_ray", **measured}
+    keep("scale_ray", result, time.perf_counter() - begun, full=True)
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
