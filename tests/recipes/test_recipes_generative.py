@@ -280,6 +280,9 @@ def test_published_recipes_are_read(name):
     assert recipe.resolved()["method"]["rank"]["lists"] == 2
     for preset in ("dgr", "rank_gap", "hard", "learn"):
         assert generative_preset(preset).learn.writes
+    # What a run keeps of its recipe, defaults spelled out, is a recipe again.
+    kept = {key: value for key, value in recipe.resolved().items() if key != "stages"}
+    GenerativeRecipe.model_validate(kept).check()
 
 
 def test_what_cannot_be_is_refused_before_anything_is_computed(folder, tiny_writer):

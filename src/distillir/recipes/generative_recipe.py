@@ -23,7 +23,7 @@ from distillir.rendering import RenderSettings
 from distillir.students import GenerativeSettings
 from distillir.training import TrainSettings
 
-OF_LISTS = frozenset({"draw", "gold", "lists", "most_keys"})
+OF_LISTS = ("draw", "gold", "lists", "most_keys")
 
 
 class GenerativeStage(RerankStage):
@@ -132,7 +132,8 @@ class GenerativeRecipe(Strict):
                 f"learn: {', '.join(method.learn.objective)} reads lists, and nothing was written yet",
                 "learn by likelihood, and put that objective under rank",
             )
-        if unread := sorted(OF_LISTS & method.learn.model_fields_set):
+        default = GenerativeStage(objective=method.learn.objective)
+        if unread := [name for name in OF_LISTS if getattr(method.learn, name) != getattr(default, name)]:
             raise ConfigError(f"learn: {', '.join(unread)}: the first training reads no lists", "put it under rank")
         if method.rank is not None and not method.rank.scores:
             raise ConfigError(
