@@ -123,7 +123,7 @@ def test_bench_and_test_hand_their_arguments_on(scripts):
     assert scripts("bench", "mtrag", "--data", "d") == ["python|-m|benchmarks.run|mtrag|--data|d|1"]
     assert scripts("bench") == ["python|-m|benchmarks.run|1"]
     (line,) = scripts("test", "-m", "slow")
-    assert line == "python|-m|pytest|-n|2|-m|slow|11"
+    assert line == "python|-m|pytest|-n|2|--dist|loadfile|-m|slow|11"
 
 
 def test_check_runs_all_three(scripts):

@@ -108,6 +108,7 @@ def test_a_trained_gate_opens_in_sentence_transformers_in_a_fresh_process(splade
     np.testing.assert_allclose(theirs[100:], ours[:24], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_plain_student_opens_where_distillir_is_not_installed(splade_tiny, tmp_path):
     student = SparseStudent.from_pretrained(splade_tiny, SparseSettings(gate=False))
     student.save(tmp_path / "student")
