@@ -19,7 +19,7 @@ def identifiers(
     as_json: Json = False,
 ) -> None:
     """Make a corpus searchable for a trained generative student; nothing is trained."""
-    with interruptible("OUT cannot be searched yet; the same command makes it"):
+    with interruptible("the same command makes OUT searchable"):
         from distillir.recipes import index_for
 
         quiet_loading()
